@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Checks the format of the C++ sources, and lints Python and the shell scripts:  launch/lint.sh [--fix]
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+export PATH="$root/.venv/bin:$PATH"
+
+mapfile -t sources < <(git ls-files --cached --others --exclude-standard '*.h' '*.cpp' '*.cu' '*.cuh')
+if [ "${1:-}" = --fix ]; then
+  clang-format -i "${sources[@]}"
+  ruff check --quiet --fix analysis tests
+  exit
+fi
+clang-format --dry-run --Werror "${sources[@]}"
+ruff check --quiet analysis tests
+for script in launch/* slurm/* tests/support/*.sh; do
+  if [ -f "$script" ] && head -n 1 "$script" | grep -q bash; then bash -n "$script"; fi
+done

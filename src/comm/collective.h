@@ -1,0 +1,57 @@
+// Sums and copies among the ranks that train one job. Two real backends: MPI (host memory) and NCCL (device memory).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <stdexcept>
+
+#include "base/error.h"
+
+namespace recite {
+
+// A rank of the group died, was cut off, or did not answer before the deadline: the job must run again in a new group.
+class PeerLost : public Error {
+ public:
+  using Error::Error;
+};
+
+enum class ElementType { float32, float64, int64, bytes };
+
+class Collective {
+ public:
+  virtual ~Collective() = default;
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+
+  // In place: on return `data` (count elements, this backend's kind of memory) holds the sum over the ranks, the same
+  // bits on each. NCCL: ordered on CUDA's default stream; the host waits, polling the communicator's state.
+  // Throws PeerLost, and whatever the group's while_waiting throws.
+  virtual void all_reduce_sum(void* data, size_t count, ElementType type) = 0;
+  virtual void broadcast(void* data, size_t count, ElementType type, int root) = 0;
+
+  double sum(double value) {
+    all_reduce_sum(&value, 1, ElementType::float64);
+    return value;
+  }
+};
+
+// One rank: every operation is the identity. A group of one is a group, not a special case.
+class SoloCollective final : public Collective {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 1; }
+  void all_reduce_sum(void*, size_t, ElementType) override {}
+  void broadcast(void*, size_t, ElementType, int) override {}
+};
+
+// The ranks of one job. `host` works on host memory (counts, flags, CPU training), `device` on the memory that the job
+// trains in: the same object on the CPU, NCCL on a GPU.
+struct Group {
+  Collective& host;
+  Collective& device;
+  int rank() const { return host.rank(); }
+  int size() const { return host.size(); }
+};
+
+}  // namespace recite

@@ -1,0 +1,121 @@
+#include "eval/evaluate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <type_traits>
+
+#include "base/error.h"
+#include "generate/greedy.h"
+#include "tasks/batch.h"
+#include "train/loss.h"
+
+namespace recite {
+
+namespace {
+
+// What one batch of strings gave. In float64, so that one all-reduce sums all of them exactly.
+struct BatchScore {
+  double right_strings = 0;
+  double strings = 0;
+  double right_letters = 0;
+  double letters = 0;
+
+  double string_accuracy() const { return right_strings / strings; }
+};
+static_assert(std::is_standard_layout_v<BatchScore> && sizeof(BatchScore) == 4 * sizeof(double));
+
+TaskSpec task_of(const Job& job, const EvalPoint& point) {
+  TaskSpec task = job.task;
+  task.kind = point.task;
+  task.n_gram = point.n_gram;
+  return task;
+}
+
+int prompt_length(const EvalBatch& batch) {
+  const int length = batch.answer_begin.front();
+  for (const int32_t begin : batch.answer_begin) {
+    if (begin != length) throw Error(fmt::format("prompts of {} and {} tokens in one evaluation batch", length, begin));
+  }
+  return length;
+}
+
+// The model's letters where the answers stand, (B, A) for the longest answer A. Where a row's own answer is shorter,
+// the rest means nothing.
+torch::Tensor predicted_answers(Model& model, const EvalBatch& batch, EvalMode mode) {
+  const int64_t prompt = prompt_length(batch);
+  const int64_t longest = *std::max_element(batch.answer_length.begin(), batch.answer_length.end());
+  const torch::Tensor tokens = token_tensor(batch.tokens, batch.rows, batch.time, model.device());
+  if (mode == EvalMode::greedy) return greedy_decode(model, tokens.narrow(1, 0, prompt), longest);
+  const torch::Tensor logits = model.forward(tokens.narrow(1, 0, prompt + longest - 1), {});
+  return logits.narrow(1, prompt - 1, longest).narrow(2, 0, model.vocabulary()).argmax(-1);
+}
+
+BatchScore score(const EvalBatch& batch, const torch::Tensor& predicted) {
+  const torch::Tensor on_host = predicted.to(torch::kCPU);
+  const auto letters = on_host.accessor<int64_t, 2>();
+  BatchScore sum;
+  for (int b = 0; b < batch.rows; ++b) {
+    const Token* answer = &batch.tokens[static_cast<size_t>(b) * batch.time + batch.answer_begin[b]];
+    int right = 0;
+    for (int i = 0; i < batch.answer_length[b]; ++i) right += letters[b][i] == answer[i] ? 1 : 0;
+    sum.right_letters += right;
+    sum.letters += batch.answer_length[b];
+    sum.right_strings += right == batch.answer_length[b] ? 1 : 0;
+    sum.strings += 1;
+  }
+  return sum;
+}
+
+// Of every batch, on every rank.
+std::vector<BatchScore> score_batches(Model& model, const Job& job, const EvalPoint& point, Group group) {
+  const torch::NoGradGuard no_grad;
+  const Task task(task_of(job, point));
+  const EvalSpec& eval = job.eval;
+  std::vector<BatchScore> scores(static_cast<size_t>(eval.num_batches));
+  for (int i = group.rank(); i < eval.num_batches; i += group.size()) {
+    const EvalBatch batch =
+        evaluation_batch(task, eval.seed, point.length, int64_t{i} * eval.batch_size, eval.batch_size);
+    scores[static_cast<size_t>(i)] = score(batch, predicted_answers(model, batch, eval.mode));
+  }
+  group.host.all_reduce_sum(scores.data(), scores.size() * sizeof(BatchScore) / sizeof(double), ElementType::float64);
+  return scores;
+}
+
+double population_deviation(const std::vector<BatchScore>& scores) {
+  double sum = 0, squares = 0;
+  for (const BatchScore& batch : scores) sum += batch.string_accuracy();
+  const double mean = sum / static_cast<double>(scores.size());
+  for (const BatchScore& batch : scores) squares += (batch.string_accuracy() - mean) * (batch.string_accuracy() - mean);
+  return std::sqrt(squares / static_cast<double>(scores.size()));
+}
+
+}  // namespace
+
+EvaluationRow evaluate(Model& model, const Job& job, const EvalPoint& point, Group group) {
+  const std::vector<BatchScore> scores = score_batches(model, job, point, group);
+  BatchScore total;
+  for (const BatchScore& batch : scores) {
+    total.right_strings += batch.right_strings;
+    total.strings += batch.strings;
+    total.right_letters += batch.right_letters;
+    total.letters += batch.letters;
+  }
+  const Interval interval = wilson_interval(total.right_strings, total.strings);
+
+  EvaluationRow row;
+  row.task = name_of(point.task);
+  row.n_gram = point.n_gram;
+  row.length = point.length;
+  row.mode = name_of(job.eval.mode);
+  row.n = static_cast<int64_t>(total.strings);
+  row.string_accuracy = total.string_accuracy();
+  row.string_accuracy_std = population_deviation(scores);
+  row.string_accuracy_low = interval.low;
+  row.string_accuracy_high = interval.high;
+  row.char_accuracy = total.right_letters / total.letters;
+  return row;
+}
+
+}  // namespace recite

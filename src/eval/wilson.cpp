@@ -1,0 +1,19 @@
+#include <algorithm>
+#include <cmath>
+
+#include "eval/evaluate.h"
+
+namespace recite {
+
+// Wilson, "Probable inference, the law of succession, and statistical inference", 1927, equation 5.
+Interval wilson_interval(double right, double n) {
+  if (!(n > 0)) return {0, 1};
+  constexpr double z = 1.959963984540054;  // of the normal distribution's 97.5 %
+  const double p = right / n;
+  const double scale = 1 / (1 + z * z / n);
+  const double centre = scale * (p + z * z / (2 * n));
+  const double half = scale * z * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n));
+  return {std::max(0.0, centre - half), std::min(1.0, centre + half)};
+}
+
+}  // namespace recite

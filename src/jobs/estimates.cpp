@@ -1,0 +1,93 @@
+#include <algorithm>
+
+#include "jobs/job.h"
+
+namespace recite {
+
+namespace {
+
+int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// GPT-NeoX: fused qkv, output, MLP of 4x, each with a bias; two LayerNorms a layer and a last one; untied embeddings.
+int64_t transformer_parameters(int64_t h, int64_t layers, int64_t vocabulary) {
+  const int64_t attention = 3 * h * h + 3 * h + h * h + h;
+  const int64_t mlp = 4 * h * h + 4 * h + 4 * h * h + h;
+  const int64_t norms = 2 * 2 * h;
+  return layers * (attention + mlp + norms) + 2 * h + 2 * vocabulary * h;
+}
+
+// Mamba-1: expand 2, convolution of 4, dt_rank = ceil(h / 16); tied head over a vocabulary padded to a multiple of 8.
+int64_t mamba_parameters(int64_t h, int64_t layers, int64_t state, int64_t vocabulary) {
+  const int64_t inner = 2 * h;
+  const int64_t dt_rank = ceil_divide(h, 16);
+  const int64_t projections = h * 2 * inner + inner * (dt_rank + 2 * state) + dt_rank * inner + inner + inner * h;
+  const int64_t convolution = inner * 4 + inner;
+  const int64_t scan = inner * state + inner;
+  return layers * (projections + convolution + scan + h) + h + ceil_divide(vocabulary, 8) * 8 * h;
+}
+
+// PyTorch's LSTM: four gates over input and state, two biases each; embedding as wide as the state, head with a bias.
+int64_t lstm_parameters(int64_t h, int64_t layers, int64_t vocabulary) {
+  return layers * (2 * 4 * h * h + 2 * 4 * h) + vocabulary * h + vocabulary * h + vocabulary;
+}
+
+// Values that one token leaves in one layer for the backward pass, in units of hidden_size.
+double activations_per_token(const ModelSpec& model) {
+  switch (model.architecture) {
+    case Architecture::mamba:  // residual, norm, x and z, convolution, delta, scan, gate; (D, N) states every 16 tokens
+      return 14 + 2.0 * model.state_dim / 16;
+    case Architecture::lstm:  // input, four gates, cell, its tanh, state
+      return 8;
+    default:  // residual, two norms, qkv, attention, MLP before and after its GELU
+      return 16;
+  }
+}
+
+double bytes_per_value(Precision precision) {
+  switch (precision) {
+    case Precision::bf16:
+      return 2;
+    case Precision::float64:
+      return 8;
+    default:
+      return 4;
+  }
+}
+
+}  // namespace
+
+int64_t parameter_count(const ModelSpec& model, const TaskSpec& task) {
+  const int64_t vocabulary = vocabulary_size(task);
+  switch (model.architecture) {
+    case Architecture::mamba:
+      return mamba_parameters(model.hidden_size, model.layers, model.state_dim, vocabulary);
+    case Architecture::lstm:
+      return lstm_parameters(model.hidden_size, model.layers, vocabulary);
+    default:
+      return transformer_parameters(model.hidden_size, model.layers, vocabulary);
+  }
+}
+
+double training_tokens(const Job& job) {
+  return static_cast<double>(job.train.total_steps()) * job.train.batch_size * job.train.context_length;
+}
+
+double training_cost(const Job& job) {
+  return training_tokens(job) * static_cast<double>(parameter_count(job.model, job.task));
+}
+
+double estimated_memory(const Job& job) {
+  const double master = job.train.precision == Precision::float64 ? 8 : 4;
+  const double value = bytes_per_value(job.train.precision);
+  const double copy = value < master ? value : 0;
+  const double weights = (4 * master + copy) * static_cast<double>(parameter_count(job.model, job.task));
+
+  const int rank_rows = std::max(1, job.train.batch_size / std::max(1, job.ranks));
+  const int rows = job.train.micro_batch_size > 0 ? std::min(job.train.micro_batch_size, rank_rows) : rank_rows;
+  const double tokens = static_cast<double>(rows) * job.train.context_length;
+  const double layers = tokens * job.model.layers * activations_per_token(job.model) * job.model.hidden_size * value;
+  const double logits = tokens * vocabulary_size(job.task) * 3 * master;
+  return weights + layers + logits;
+}
+
+}  // namespace recite

@@ -1,0 +1,59 @@
+// A job: train one model on one task (or evaluate a saved one), and measure it at many points.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "jobs/specs.h"
+
+namespace recite {
+
+struct Job {
+  TaskSpec task;
+  ModelSpec model;
+  TrainSpec train;
+  EvalSpec eval;
+  RunSpec run;
+  int ranks = 1;               // workers that train it together
+
+  // 16 hexadecimal digits: a hash of what changes the trained weights (task, model, train, and eval's
+  // stop_at_accuracy with what it looks at). Not of evaluation lengths, ranks, micro batches, logging, device or paths,
+  // nor of options that this model or task does not use.
+  std::string id() const;
+
+  // "hard_alibi copy 5..20 seed 1"
+  std::string label() const;
+};
+
+void to_json(nlohmann::json&, const Job&);
+void from_json(const nlohmann::json&, Job&);
+
+// Tokens of the model's vocabulary: letters and the four marks.
+inline int vocabulary_size(const TaskSpec& task) { return task.vocab_size + 4; }
+
+// Parameters of the model, exactly as models/ builds it (mamba's vocabulary padded to a multiple of 8).
+int64_t parameter_count(const ModelSpec& model, const TaskSpec& task);
+
+// Tokens that training reads: steps x batch x context, of all ranks together.
+double training_tokens(const Job& job);
+// Tokens x parameters, in proportion to which training takes time: sweeps start with the largest.
+double training_cost(const Job& job);
+
+// Bytes that training needs at its peak on each rank, an estimate:
+//   weights, gradients, two moments   16 B a parameter (32 B in float64), and a 2 B copy of the weights in bf16
+//   activations of one micro batch    rows x context_length x layers x hidden_size x c values of 2 B (bf16), 4 B or 8 B;
+//                                     c = 16 (transformers), 14 + state_dim / 8 (mamba), 8 (lstm)
+//   logits, their softmax, gradient   rows x context_length x vocabulary x 3 values of 4 B or 8 B
+double estimated_memory(const Job& job);
+
+// Every point that the job's evaluation measures, in the order in which it does.
+std::vector<EvalPoint> eval_points(const Job& job);
+
+// Throws UsageError, naming the option, what it is and what is allowed, where the parts of the job do not fit together:
+// lengths against the context, heads against hidden_size, masked heads, n-gram against lengths, batch against ranks, ...
+// (PAPER facts: copy needs 2 * max_length + 3 tokens). Called for each job before any starts.
+void check_job(const Job& job);
+
+}  // namespace recite

@@ -1,0 +1,121 @@
+// What a job is made of: plain values, resolved and checked, with one JSON form.
+//
+// Ranges and defaults of the options are in config/options.cpp; what is written here is already valid by itself
+// (check_job() in jobs/job.h checks how the parts fit together).
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace recite {
+
+// arXiv 2402.01032, section 2 and appendix A.
+enum class Architecture { rope, nope, alibi, hard_alibi, mamba, lstm };
+enum class TaskKind { copy, prefix_ngram, suffix_ngram, duplicate_ngram };
+enum class NgramKey { unique, any };             // which keys of a look-up are drawn (tasks/task.h)
+enum class PackedState { carry, reset };         // what a model remembers across the examples packed into one row
+enum class ScoreQuirk { none, published };       // published: head dimensions 16.. count twice in nope, alibi, hard_alibi
+enum class Precision { float32, tf32, bf16, float64 };
+enum class EvalMode { teacher_forced, greedy };
+enum class DeviceKind { automatic, cpu, cuda };
+
+// The names that users write. parse_* also takes the published code's names (T_rope, ...), any case, and throws
+// UsageError with the nearest name otherwise.
+std::string_view name_of(Architecture value);
+std::string_view name_of(TaskKind value);
+std::string_view name_of(NgramKey value);
+std::string_view name_of(PackedState value);
+std::string_view name_of(ScoreQuirk value);
+std::string_view name_of(Precision value);
+std::string_view name_of(EvalMode value);
+std::string_view name_of(DeviceKind value);
+template <class Enum>
+Enum parse_name(std::string_view text);          // e.g. parse_name<Architecture>("T_rope")
+template <class Enum>
+std::vector<std::string> names_of();             // every allowed name, for messages, help and completion
+
+struct TaskSpec {
+  TaskKind kind = TaskKind::copy;
+  int vocab_size = 26;         // letters, 1..26; the model's vocabulary has 4 more tokens
+  int n_gram = 0;              // letters of the key in look-up tasks
+  int length_answer = 0;       // letters of the answer; 0: all that the task allows
+  NgramKey ngram_key = NgramKey::unique;
+};
+
+struct ModelSpec {
+  Architecture architecture = Architecture::rope;
+  int hidden_size = 1024;
+  int layers = 12;
+  int heads = 16;              // attention only
+  int num_masked_heads = 8;    // hard_alibi only: head i < num_masked_heads sees the last i+1 tokens
+  int state_dim = 32;          // mamba only
+  double dropout = 0.65;       // lstm only: between layers
+  ScoreQuirk score_quirk = ScoreQuirk::none;
+};
+
+struct TrainSpec {
+  int64_t seed = 0;
+  int64_t steps = 2000;
+  int epochs = 1;              // multiplies steps, as in the published code
+  int batch_size = 8;          // rows of a step, over all ranks of the job
+  int micro_batch_size = 0;    // rows of one forward pass on one rank; 0: all of the rank's. Less memory, same gradient
+  int min_length = 5;          // letters of the training strings, both ends included
+  int max_length = 20;
+  int context_length = 220;    // tokens of a packed row
+  PackedState packed_state = PackedState::carry;
+  double learning_rate = 1e-5;
+  int warmup_steps = 100;
+  double weight_decay = 0.1;
+  double gradient_clip = 1.0;  // global norm; 0: none
+  Precision precision = Precision::float32;
+
+  int64_t total_steps() const { return steps * epochs; }
+};
+
+struct EvalSpec {
+  std::vector<TaskKind> tasks; // empty: the training task
+  std::vector<int> n_grams;    // empty: the training n_gram
+  std::vector<int> lengths = {10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
+  int batch_size = 8;
+  int num_batches = 3;
+  int64_t every = 0;           // steps between evaluations during training; 0: only after the last step
+  std::vector<int> every_lengths;  // lengths measured every `every` steps; empty: all of `lengths`
+  EvalMode mode = EvalMode::teacher_forced;
+  int64_t seed = 0;
+  int context_length = 0;      // tokens; a longer evaluation string is refused. 0: no limit
+  double stop_at_accuracy = 0; // training ends once string accuracy on the training task at stop_length reaches it; 0: never
+  int stop_length = 0;         // length that stop_at_accuracy looks at; 0: the training task's max_length
+};
+
+// Does not change the trained weights: not part of a job's identity.
+struct RunSpec {
+  DeviceKind device = DeviceKind::automatic;
+  double checkpoint_every = 60;   // seconds
+  int64_t log_every = 10;         // steps between rows of /training
+  int threads = 0;                // of each worker; 0: cores of the host / workers on it
+  bool save_models = false;
+};
+
+// One cell of /evaluations.
+struct EvalPoint {
+  TaskKind task;
+  int n_gram;                  // 0 where the task has no key
+  int length;
+  bool operator==(const EvalPoint&) const = default;
+};
+
+void to_json(nlohmann::json&, const TaskSpec&);
+void from_json(const nlohmann::json&, TaskSpec&);
+void to_json(nlohmann::json&, const ModelSpec&);
+void from_json(const nlohmann::json&, ModelSpec&);
+void to_json(nlohmann::json&, const TrainSpec&);
+void from_json(const nlohmann::json&, TrainSpec&);
+void to_json(nlohmann::json&, const EvalSpec&);
+void from_json(const nlohmann::json&, EvalSpec&);
+void to_json(nlohmann::json&, const RunSpec&);
+void from_json(const nlohmann::json&, RunSpec&);
+
+}  // namespace recite

@@ -1,0 +1,86 @@
+#include "models/lstm.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <tuple>
+
+#include "base/error.h"
+#include "models/dropout.h"
+
+namespace recite {
+
+struct Lstm::Cache : ModelCache {
+  std::vector<State> layers;
+};
+
+Lstm::Lstm(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device)
+    : Model(spec, vocabulary, precision, device) {
+  if (!(spec.dropout >= 0 && spec.dropout < 1))
+    throw UsageError(fmt::format("model.dropout = {} is not in 0 <= p < 1.", spec.dropout));
+  const double bound = 1 / std::sqrt(static_cast<double>(spec.hidden_size));
+  embedding_ = add_parameter("embedding.weight", {vocabulary, spec.hidden_size}, uniform(0.1));
+  for (int l = 0; l < spec.layers; ++l) layers_.push_back(add_layer(l));
+  head_weight_ = add_parameter("head.weight", {vocabulary, spec.hidden_size}, uniform(bound));
+  head_bias_ = add_parameter("head.bias", {vocabulary}, constant(0));
+}
+
+Lstm::Layer Lstm::add_layer(int l) {
+  const int64_t h = spec_.hidden_size;
+  const Initial initial = uniform(1 / std::sqrt(static_cast<double>(h)));
+  Layer layer;
+  layer.weight_ih = add_parameter(fmt::format("lstm.weight_ih_l{}", l), {4 * h, h}, initial);
+  layer.weight_hh = add_parameter(fmt::format("lstm.weight_hh_l{}", l), {4 * h, h}, initial);
+  layer.bias_ih = add_parameter(fmt::format("lstm.bias_ih_l{}", l), {4 * h}, initial);
+  layer.bias_hh = add_parameter(fmt::format("lstm.bias_hh_l{}", l), {4 * h}, initial);
+  return layer;
+}
+
+torch::Tensor Lstm::forward(const torch::Tensor& tokens, const ForwardContext& context) {
+  torch::Tensor x = torch::embedding(compute(embedding_), tokens);
+  for (size_t l = 0; l < layers_.size(); ++l) {
+    if (l > 0 && context.training && spec_.dropout > 0)
+      x = x * dropout_mask(context, static_cast<int64_t>(l) - 1, spec_.dropout, x.sizes(), x.options());
+    State state = zero_state(tokens.size(0));
+    x = run(layers_[l], x, state);
+  }
+  return logits(x);
+}
+
+torch::Tensor Lstm::read(const torch::Tensor& tokens, ModelCache& cache) {
+  torch::NoGradGuard no_grad;
+  auto& own = dynamic_cast<Cache&>(cache);
+  torch::Tensor x = torch::embedding(compute(embedding_), tokens);
+  for (size_t l = 0; l < layers_.size(); ++l) x = run(layers_[l], x, own.layers[l]);
+  return logits(x.select(1, tokens.size(1) - 1));
+}
+
+std::unique_ptr<ModelCache> Lstm::new_cache(int64_t batch, int64_t) {
+  auto cache = std::make_unique<Cache>();
+  for (size_t l = 0; l < layers_.size(); ++l) cache->layers.push_back(zero_state(batch));
+  return cache;
+}
+
+Lstm::State Lstm::zero_state(int64_t batch) const {
+  const auto options = torch::TensorOptions().dtype(compute_dtype()).device(device());
+  const auto zeros = [&] { return torch::zeros({1, batch, spec_.hidden_size}, options); };
+  return {zeros(), zeros()};
+}
+
+torch::Tensor Lstm::run(const Layer& layer, const torch::Tensor& x, State& state) const {
+  const std::vector<torch::Tensor> weights{compute(layer.weight_ih), compute(layer.weight_hh), compute(layer.bias_ih),
+                                           compute(layer.bias_hh)};
+  // cuDNN refuses the backward of a layer that was not run for training.
+  const bool train = torch::GradMode::is_enabled();
+  torch::Tensor y;
+  std::tie(y, state.h, state.c) =
+      torch::lstm(x, std::vector<torch::Tensor>{state.h, state.c}, weights, /*has_biases=*/true, /*num_layers=*/1,
+                  /*dropout=*/0.0, train, /*bidirectional=*/false, /*batch_first=*/true);
+  return y;
+}
+
+torch::Tensor Lstm::logits(const torch::Tensor& x) const {
+  return torch::linear(x, compute(head_weight_), compute(head_bias_)).to(master_dtype());
+}
+
+}  // namespace recite

@@ -1,0 +1,126 @@
+#include "models/mamba.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "ops/causal_conv1d.h"
+#include "ops/selective_scan.h"
+
+namespace recite {
+
+namespace {
+
+constexpr double norm_eps = 1e-5;
+constexpr int64_t expand = 2;
+constexpr int64_t conv_width = 4;
+constexpr int64_t vocabulary_multiple = 8;
+
+// A_log[e, n] = log(n + 1): the real part of S4D's initial states.
+Initial log_of_state(int64_t states) {
+  return [states](PhiloxStream&, int64_t index) { return std::log(static_cast<double>(index % states + 1)); };
+}
+
+// The bias whose softplus is a step drawn log-uniformly from [1e-3, 1e-1].
+Initial step_bias() {
+  static constexpr double smallest = 1e-3, largest = 1e-1, floor = 1e-4;
+  return [](PhiloxStream& random, int64_t) {
+    const double step = std::max(floor, smallest * std::pow(largest / smallest, random.uniform()));
+    return step + std::log(-std::expm1(-step));
+  };
+}
+
+double fan_in_bound(int64_t inputs) { return 1 / std::sqrt(static_cast<double>(inputs)); }
+
+}  // namespace
+
+struct Mamba::Cache : ModelCache {
+  std::vector<LayerCache> layers;
+};
+
+Mamba::Mamba(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device)
+    : Model(spec, vocabulary, precision, device),
+      inner_(expand * spec.hidden_size),
+      rank_((spec.hidden_size + 15) / 16) {
+  const int64_t rows = (vocabulary + vocabulary_multiple - 1) / vocabulary_multiple * vocabulary_multiple;
+  embedding_ = add_parameter("backbone.embeddings.weight", {rows, spec.hidden_size}, normal(0.02));
+  for (int l = 0; l < spec.layers; ++l) layers_.push_back(add_layer(fmt::format("backbone.layers.{}.", l)));
+  final_norm_ = add_parameter("backbone.norm_f.weight", {spec.hidden_size}, constant(1));
+}
+
+Mamba::Layer Mamba::add_layer(const std::string& prefix) {
+  const int64_t d = spec_.hidden_size, E = inner_, N = spec_.state_dim;
+  const std::string mixer = prefix + "mixer.";
+  Layer layer;
+  layer.norm = add_parameter(prefix + "norm.weight", {d}, constant(1));
+  layer.in_proj = add_parameter(mixer + "in_proj.weight", {2 * E, d}, uniform(fan_in_bound(d)));
+  layer.conv_weight = add_parameter(mixer + "conv1d.weight", {E, 1, conv_width}, uniform(fan_in_bound(conv_width)));
+  layer.conv_bias = add_parameter(mixer + "conv1d.bias", {E}, uniform(fan_in_bound(conv_width)));
+  layer.x_proj = add_parameter(mixer + "x_proj.weight", {rank_ + 2 * N, E}, uniform(fan_in_bound(E)));
+  layer.dt_weight = add_parameter(mixer + "dt_proj.weight", {E, rank_}, uniform(fan_in_bound(rank_)));
+  layer.dt_bias = add_parameter(mixer + "dt_proj.bias", {E}, step_bias());
+  layer.A_log = add_parameter(mixer + "A_log", {E, N}, log_of_state(N));
+  layer.D = add_parameter(mixer + "D", {E}, constant(1));
+  layer.out_proj = add_parameter(mixer + "out_proj.weight", {d, E},
+                                 uniform(fan_in_bound(E) / std::sqrt(static_cast<double>(spec_.layers))));
+  return layer;
+}
+
+torch::Tensor Mamba::forward(const torch::Tensor& tokens, const ForwardContext&) {
+  return logits(hidden(tokens, nullptr));
+}
+
+torch::Tensor Mamba::read(const torch::Tensor& tokens, ModelCache& cache) {
+  torch::NoGradGuard no_grad;
+  return logits(hidden(tokens, &dynamic_cast<Cache&>(cache)).select(1, tokens.size(1) - 1));
+}
+
+std::unique_ptr<ModelCache> Mamba::new_cache(int64_t batch, int64_t) {
+  auto cache = std::make_unique<Cache>();
+  const auto options = torch::TensorOptions().dtype(master_dtype()).device(device());
+  for (size_t l = 0; l < layers_.size(); ++l)
+    cache->layers.push_back({torch::zeros({batch, conv_width - 1, inner_}, options),
+                             torch::zeros({batch, inner_, spec_.state_dim}, options)});
+  return cache;
+}
+
+torch::Tensor Mamba::hidden(const torch::Tensor& tokens, Cache* cache) const {
+  torch::Tensor residual = torch::embedding(embedding_, tokens);
+  for (size_t l = 0; l < layers_.size(); ++l) {
+    LayerCache* own = cache ? &cache->layers[l] : nullptr;
+    residual = residual + master(mixer(layers_[l], norm(residual, layers_[l].norm), own));
+  }
+  return residual;
+}
+
+torch::Tensor Mamba::mixer(const Layer& layer, const torch::Tensor& x, LayerCache* cache) const {
+  const std::vector<torch::Tensor> xz = linear(x, layer.in_proj).split(inner_, 2);
+  const torch::Tensor filter = layer.conv_weight.squeeze(1);
+  const torch::Tensor u = cache ? causal_conv1d_from(master(xz[0]), filter, layer.conv_bias, cache->window)
+                                : causal_conv1d(master(xz[0]), filter, layer.conv_bias);
+  const int64_t N = spec_.state_dim;
+  const std::vector<torch::Tensor> dBC = linear(compute(u), layer.x_proj).split_with_sizes({rank_, N, N}, 2);
+  const ScanTensors in{.u = u,
+                       .delta = master(linear(dBC[0], layer.dt_weight)),
+                       .A = -torch::exp(layer.A_log),
+                       .B = master(dBC[1]),
+                       .C = master(dBC[2]),
+                       .D = layer.D,
+                       .z = master(xz[1]),
+                       .delta_bias = layer.dt_bias};
+  const torch::Tensor y = cache ? selective_scan_from(in, cache->state) : selective_scan(in);
+  return linear(compute(y), layer.out_proj);
+}
+
+torch::Tensor Mamba::logits(const torch::Tensor& x) const { return master(linear(norm(x, final_norm_), embedding_)); }
+
+torch::Tensor Mamba::norm(const torch::Tensor& x, const torch::Tensor& weight) const {
+  return compute(torch::rms_norm(x, {spec_.hidden_size}, weight, norm_eps));
+}
+
+torch::Tensor Mamba::linear(const torch::Tensor& x, const torch::Tensor& weight) const {
+  return torch::linear(x, compute(weight));
+}
+
+}  // namespace recite

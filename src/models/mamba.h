@@ -1,0 +1,53 @@
+// Mamba-1 (Gu and Dao, arXiv 2312.00752): RMSNorm, a residual kept in float32, tied head, vocabulary padded to a
+// multiple of 8.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <memory>
+#include <vector>
+
+#include "models/model.h"
+
+namespace recite {
+
+class Mamba : public Model {
+ public:
+  Mamba(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device);
+
+  torch::Tensor forward(const torch::Tensor& tokens, const ForwardContext& context) override;
+  std::unique_ptr<ModelCache> new_cache(int64_t batch, int64_t max_tokens) override;
+  torch::Tensor read(const torch::Tensor& tokens, ModelCache& cache) override;
+
+ private:
+  // Letters: d hidden size, E = 2 d inner channels, W = 4 convolution width, R rank of delta, N state.
+  struct Layer {
+    torch::Tensor norm;                    // (d)
+    torch::Tensor in_proj;                 // (2 E, d): the input of the convolution, and the gate z
+    torch::Tensor conv_weight, conv_bias;  // (E, 1, W), (E)
+    torch::Tensor x_proj;                  // (R + 2 N, E): delta before dt_proj, B, C
+    torch::Tensor dt_weight, dt_bias;      // (E, R), (E)
+    torch::Tensor A_log, D;                // (E, N), (E)
+    torch::Tensor out_proj;                // (d, E)
+  };
+  struct LayerCache {
+    torch::Tensor window;  // (B, W-1, E): the convolution's last inputs
+    torch::Tensor state;   // (B, E, N)
+  };
+  struct Cache;
+
+  Layer add_layer(const std::string& prefix);
+  torch::Tensor hidden(const torch::Tensor& tokens, Cache* cache) const;
+  torch::Tensor mixer(const Layer& layer, const torch::Tensor& x, LayerCache* cache) const;
+  torch::Tensor logits(const torch::Tensor& x) const;
+  torch::Tensor norm(const torch::Tensor& x, const torch::Tensor& weight) const;
+  torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight) const;
+  torch::Tensor master(const torch::Tensor& x) const { return x.to(master_dtype()); }
+
+  int64_t inner_, rank_;
+  torch::Tensor embedding_;
+  std::vector<Layer> layers_;
+  torch::Tensor final_norm_;
+};
+
+}  // namespace recite

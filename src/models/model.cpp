@@ -1,0 +1,95 @@
+#include "models/model.h"
+
+#include <ATen/Context.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <map>
+
+#include "base/error.h"
+#include "models/lstm.h"
+#include "models/mamba.h"
+#include "models/transformer.h"
+
+namespace recite {
+
+namespace {
+
+std::string shape_text(torch::IntArrayRef shape) { return fmt::format("({})", fmt::join(shape, ", ")); }
+
+void set_matmul_precision(Precision precision) {
+  at::globalContext().setAllowTF32CuBLAS(precision == Precision::tf32);
+  at::globalContext().setAllowTF32CuDNN(precision == Precision::tf32);
+  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+}
+
+}  // namespace
+
+Model::Model(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device)
+    : spec_(spec), vocabulary_(vocabulary), precision_(precision), device_(device) {}
+
+torch::Tensor Model::add_parameter(const std::string& name, std::vector<int64_t> shape, Initial initial) {
+  const auto options = torch::TensorOptions().dtype(master_dtype()).device(device_).requires_grad(true);
+  parameters_.push_back({name, torch::zeros(shape, options)});
+  initial_.push_back(std::move(initial));
+  return parameters_.back().tensor;
+}
+
+torch::ScalarType Model::master_dtype() const {
+  return precision_ == Precision::float64 ? torch::kFloat64 : torch::kFloat32;
+}
+
+torch::ScalarType Model::compute_dtype() const {
+  return precision_ == Precision::bf16 ? torch::kBFloat16 : master_dtype();
+}
+
+int64_t Model::parameter_count() const {
+  int64_t count = 0;
+  for (const Parameter& parameter : parameters_) count += parameter.tensor.numel();
+  return count;
+}
+
+void Model::initialise(uint64_t seed) {
+  for (size_t p = 0; p < parameters_.size(); ++p) fill_initial(parameters_[p].tensor, initial_[p], seed, p);
+}
+
+std::unique_ptr<Model> make_model(const ModelSpec& spec, int64_t vocabulary, Precision precision,
+                                  torch::Device device) {
+  if (device.is_cuda()) set_matmul_precision(precision);
+  switch (spec.architecture) {
+    case Architecture::mamba:
+      return std::make_unique<Mamba>(spec, vocabulary, precision, device);
+    case Architecture::lstm:
+      return std::make_unique<Lstm>(spec, vocabulary, precision, device);
+    default:
+      return std::make_unique<Transformer>(spec, vocabulary, precision, device);
+  }
+}
+
+std::unique_ptr<Model> make_model(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device,
+                                  uint64_t seed) {
+  auto model = make_model(spec, vocabulary, precision, device);
+  model->initialise(seed);
+  return model;
+}
+
+void load_parameters(Model& model, const std::vector<std::pair<std::string, torch::Tensor>>& tensors) {
+  std::map<std::string, torch::Tensor> given;
+  for (const auto& [name, tensor] : tensors)
+    if (!given.emplace(name, tensor).second) throw Error(fmt::format("The weights hold '{}' twice.", name));
+  std::vector<std::pair<torch::Tensor, torch::Tensor>> copies;
+  for (const Parameter& parameter : model.parameters()) {
+    const auto found = given.find(parameter.name);
+    if (found == given.end()) throw Error(fmt::format("The weights lack '{}'.", parameter.name));
+    if (found->second.sizes() != parameter.tensor.sizes())
+      throw Error(fmt::format("The weights' '{}' has shape {}; the model wants {}.", parameter.name,
+                              shape_text(found->second.sizes()), shape_text(parameter.tensor.sizes())));
+    copies.emplace_back(parameter.tensor, found->second);
+    given.erase(found);
+  }
+  if (!given.empty()) throw Error(fmt::format("The weights hold '{}', which the model has not.", given.begin()->first));
+  torch::NoGradGuard no_grad;
+  for (const auto& [to, from] : copies) to.copy_(from);
+}
+
+}  // namespace recite

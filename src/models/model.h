@@ -1,0 +1,98 @@
+// A sequence model: tokens in, logits over the vocabulary out; and one token at a time from a cache.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "jobs/specs.h"
+#include "models/initial.h"
+
+namespace recite {
+
+// A named weight: a leaf tensor in the master precision (float32, or float64 for Precision::float64). Names are those
+// of the Hugging Face layout (GPTNeoXForCausalLM for the transformers, MambaForCausalLM for mamba).
+struct Parameter {
+  std::string name;
+  torch::Tensor tensor;
+};
+
+// What a forward pass in training needs to draw the same dropout masks on any number of ranks.
+struct ForwardContext {
+  bool training = false;
+  uint64_t seed = 0;
+  int64_t step = 0;
+  const int64_t* global_row = nullptr;      // (B)
+  const int32_t* first_position = nullptr;  // (B)
+};
+
+// What a model remembers of the tokens read so far, for B sequences: keys and values, convolution and scan states, or
+// LSTM states. Made by Model::new_cache.
+class ModelCache {
+ public:
+  virtual ~ModelCache() = default;
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  // tokens (B, T), int64, on the model's device -> logits (B, T, V), V >= vocabulary, float32 (float64 in float64).
+  // Entries of V beyond the vocabulary (padding of the embedding) are part of the output here; argmax and loss ignore
+  // them through `vocabulary()`.
+  virtual torch::Tensor forward(const torch::Tensor& tokens, const ForwardContext& context) = 0;
+
+  // A cache for `batch` sequences of at most `max_tokens` tokens.
+  virtual std::unique_ptr<ModelCache> new_cache(int64_t batch, int64_t max_tokens) = 0;
+  // Reads tokens (B, T) after what the cache holds; returns the logits of the last of them (B, V). All sequences of a
+  // batch have read the same number of tokens.
+  virtual torch::Tensor read(const torch::Tensor& tokens, ModelCache& cache) = 0;
+
+  const std::vector<Parameter>& parameters() const { return parameters_; }
+  int64_t parameter_count() const;
+  int64_t vocabulary() const { return vocabulary_; }  // tokens that may win the argmax
+  const ModelSpec& spec() const { return spec_; }
+  torch::Device device() const { return device_; }
+
+  // Gives every weight its initial value: parameter p's come from the streams (initial_weight, seed, p, ...).
+  void initialise(uint64_t seed);
+
+ protected:
+  Model(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device);
+
+  // Registers a weight of zeros; its values come from initialise() or load_parameters().
+  torch::Tensor add_parameter(const std::string& name, std::vector<int64_t> shape, Initial initial);
+  // The precision of the weights, and of sums that must not be rounded to bf16: float32, or float64.
+  torch::ScalarType master_dtype() const;
+  // The precision that the forward pass computes in.
+  torch::ScalarType compute_dtype() const;
+  // The weight (or activation) in the precision that the forward pass computes in.
+  torch::Tensor compute(const torch::Tensor& weight) const { return weight.to(compute_dtype()); }
+
+  ModelSpec spec_;
+  int64_t vocabulary_;
+  Precision precision_;
+
+ private:
+  torch::Device device_;
+  std::vector<Parameter> parameters_;
+  std::vector<Initial> initial_;  // of each parameter
+};
+
+// Builds the model with the initial weights named by `seed`, the same on every rank. `vocabulary` = tokens of the task.
+// On a GPU it also sets, for the whole process, whether matrix products may use TF32 (Precision::tf32 alone) and that
+// LibTorch picks deterministic algorithms. Throws UsageError when the spec's numbers do not fit together.
+std::unique_ptr<Model> make_model(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device,
+                                  uint64_t seed);
+// The same with weights of zeros, for load_parameters(). On torch::kMeta it has shapes and no memory.
+std::unique_ptr<Model> make_model(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device);
+
+// Copies named tensors into the model: every parameter must be there with its shape, and nothing else; throws Error
+// that names what is missing, extra or misshapen.
+void load_parameters(Model& model, const std::vector<std::pair<std::string, torch::Tensor>>& tensors);
+
+}  // namespace recite

@@ -1,0 +1,176 @@
+#include "models/transformer.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "base/error.h"
+#include "models/attention_bias.h"
+
+namespace recite {
+
+namespace {
+
+constexpr double norm_eps = 1e-5;
+constexpr double weight_deviation = 0.02;
+constexpr double rotary_share = 0.25;
+constexpr double rotary_base = 10000;
+
+}  // namespace
+
+struct Transformer::Cache : ModelCache {
+  int64_t length = 0;
+  std::vector<LayerCache> layers;
+};
+
+Transformer::Transformer(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device)
+    : Model(spec, vocabulary, precision, device) {
+  if (spec.heads < 1 || spec.hidden_size % spec.heads != 0)
+    throw UsageError(
+        fmt::format("model.heads = {} does not divide model.hidden_size = {}.", spec.heads, spec.hidden_size));
+  head_size_ = spec.hidden_size / spec.heads;
+  rotary_ = static_cast<int64_t>(static_cast<double>(head_size_) * rotary_share);
+  embedding_ = add_parameter("gpt_neox.embed_in.weight", {vocabulary, spec.hidden_size}, normal(weight_deviation));
+  for (int l = 0; l < spec.layers; ++l) layers_.push_back(add_layer(fmt::format("gpt_neox.layers.{}.", l)));
+  final_norm_ = add_norm("gpt_neox.final_layer_norm");
+  unembedding_ = add_parameter("embed_out.weight", {vocabulary, spec.hidden_size}, normal(weight_deviation));
+}
+
+Transformer::Layer Transformer::add_layer(const std::string& prefix) {
+  const int64_t d = spec_.hidden_size;
+  Layer layer;
+  layer.attention_norm = add_norm(prefix + "input_layernorm");
+  layer.mlp_norm = add_norm(prefix + "post_attention_layernorm");
+  layer.qkv = add_affine(prefix + "attention.query_key_value", 3 * d, d);
+  layer.attention_out = add_affine(prefix + "attention.dense", d, d);
+  layer.mlp_in = add_affine(prefix + "mlp.dense_h_to_4h", 4 * d, d);
+  layer.mlp_out = add_affine(prefix + "mlp.dense_4h_to_h", d, 4 * d);
+  return layer;
+}
+
+Transformer::Affine Transformer::add_affine(const std::string& name, int64_t outputs, int64_t inputs) {
+  const torch::Tensor weight = add_parameter(name + ".weight", {outputs, inputs}, normal(weight_deviation));
+  return {weight, add_parameter(name + ".bias", {outputs}, constant(0))};
+}
+
+Transformer::Affine Transformer::add_norm(const std::string& name) {
+  const torch::Tensor weight = add_parameter(name + ".weight", {spec_.hidden_size}, constant(1));
+  return {weight, add_parameter(name + ".bias", {spec_.hidden_size}, constant(0))};
+}
+
+torch::Tensor Transformer::forward(const torch::Tensor& tokens, const ForwardContext&) {
+  return logits(hidden(tokens, start_pass(0, tokens.size(1)), nullptr));
+}
+
+torch::Tensor Transformer::read(const torch::Tensor& tokens, ModelCache& cache) {
+  torch::NoGradGuard no_grad;
+  auto& own = dynamic_cast<Cache&>(cache);
+  const int64_t time = tokens.size(1);
+  const torch::Tensor x = hidden(tokens, start_pass(own.length, time), &own);
+  own.length += time;
+  return logits(x.select(1, time - 1));
+}
+
+std::unique_ptr<ModelCache> Transformer::new_cache(int64_t batch, int64_t max_tokens) {
+  auto cache = std::make_unique<Cache>();
+  const auto options = torch::TensorOptions().dtype(compute_dtype()).device(device());
+  for (size_t l = 0; l < layers_.size(); ++l) {
+    const auto made = [&] { return torch::empty({batch, spec_.heads, max_tokens, head_size_}, options); };
+    cache->layers.push_back({made(), made()});
+  }
+  return cache;
+}
+
+Transformer::Pass Transformer::start_pass(int64_t first, int64_t time) {
+  Pass pass{first, {}, {}, bias_for(first, time)};
+  if (spec_.architecture == Architecture::rope && rotary_ > 0) {
+    const auto options = torch::TensorOptions().dtype(torch::kFloat64).device(device());
+    const torch::Tensor frequency =
+        torch::pow(rotary_base, torch::arange(0, rotary_, 2, options) / static_cast<double>(rotary_)).reciprocal();
+    const torch::Tensor half = torch::outer(torch::arange(first, first + time, options), frequency);
+    const torch::Tensor angle = torch::cat({half, half}, 1);
+    pass.cos = compute(angle.cos());
+    pass.sin = compute(angle.sin());
+  }
+  return pass;
+}
+
+torch::Tensor Transformer::bias_for(int64_t first, int64_t time) {
+  const bool positional = spec_.architecture == Architecture::alibi || spec_.architecture == Architecture::hard_alibi;
+  const bool plain_causal = first == 0 || time == 1;
+  if (!positional && plain_causal) return {};
+  const auto options = torch::TensorOptions().dtype(compute_dtype()).device(device());
+  if (first > 0) return attention_bias(spec_, first, time, first + time, options);
+  if (!square_bias_.defined() || square_bias_.size(1) != time)
+    square_bias_ = attention_bias(spec_, 0, time, time, options);
+  return square_bias_;
+}
+
+torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const Pass& pass, Cache* cache) {
+  torch::Tensor x = torch::embedding(compute(embedding_), tokens);
+  for (size_t l = 0; l < layers_.size(); ++l) {
+    const Layer& layer = layers_[l];
+    LayerCache* own = cache ? &cache->layers[l] : nullptr;
+    x = x + attention(layer, norm(x, layer.attention_norm), pass, own) + mlp(layer, norm(x, layer.mlp_norm));
+  }
+  return x;
+}
+
+torch::Tensor Transformer::attention(const Layer& layer, const torch::Tensor& x, const Pass& pass,
+                                     LayerCache* cache) const {
+  const int64_t batch = x.size(0), time = x.size(1);
+  // Each head's outputs lie together: its query, its key, its value.
+  const torch::Tensor qkv = linear(x, layer.qkv).view({batch, time, spec_.heads, 3, head_size_}).transpose(1, 2);
+  torch::Tensor q = qkv.select(3, 0), k = qkv.select(3, 1), v = qkv.select(3, 2);  // (B, H, T, head)
+  if (spec_.architecture == Architecture::rope) {
+    q = rotate(q, pass);
+    k = rotate(k, pass);
+  } else if (spec_.score_quirk == ScoreQuirk::published) {
+    q = count_twice(q);
+    k = count_twice(k);
+  }
+  if (cache) {
+    cache->keys.narrow(2, pass.first, time).copy_(k);
+    cache->values.narrow(2, pass.first, time).copy_(v);
+    k = cache->keys.narrow(2, 0, pass.first + time);
+    v = cache->values.narrow(2, 0, pass.first + time);
+  }
+  std::optional<torch::Tensor> bias;
+  if (pass.bias.defined()) bias = pass.bias.expand({batch, spec_.heads, q.size(2), k.size(2)});
+  const bool causal = !bias && time > 1;
+  const torch::Tensor mixed = at::scaled_dot_product_attention(q, k, v, bias, /*dropout_p=*/0.0, causal);
+  return linear(mixed.transpose(1, 2).reshape({batch, time, spec_.hidden_size}), layer.attention_out);
+}
+
+torch::Tensor Transformer::mlp(const Layer& layer, const torch::Tensor& x) const {
+  return linear(torch::gelu(linear(x, layer.mlp_in), "none"), layer.mlp_out);
+}
+
+torch::Tensor Transformer::logits(const torch::Tensor& x) const {
+  return torch::linear(norm(x, final_norm_), compute(unembedding_)).to(master_dtype());
+}
+
+torch::Tensor Transformer::linear(const torch::Tensor& x, const Affine& affine) const {
+  return torch::linear(x, compute(affine.weight), compute(affine.bias));
+}
+
+torch::Tensor Transformer::norm(const torch::Tensor& x, const Affine& affine) const {
+  return torch::layer_norm(x, {spec_.hidden_size}, compute(affine.weight), compute(affine.bias), norm_eps);
+}
+
+// Rotary embedding (Su et al., arXiv 2104.09864) of the first dimensions of each head: dimension i turns with i + half.
+torch::Tensor Transformer::rotate(const torch::Tensor& x, const Pass& pass) const {
+  if (!pass.cos.defined()) return x;
+  const int64_t turning = pass.cos.size(1), half = turning / 2;
+  const torch::Tensor part = x.narrow(3, 0, turning);
+  const torch::Tensor turned = torch::cat({-part.narrow(3, half, half), part.narrow(3, 0, half)}, 3);
+  return torch::cat({part * pass.cos + turned * pass.sin, x.narrow(3, turning, head_size_ - turning)}, 3);
+}
+
+// Scales the dimensions from rotary_ on by sqrt(2), so that a product of two such vectors counts them twice: the
+// published code's scores are (q.k + q[16:].k[16:]) / sqrt(head).
+torch::Tensor Transformer::count_twice(const torch::Tensor& x) const {
+  return torch::cat({x.narrow(3, 0, rotary_), x.narrow(3, rotary_, head_size_ - rotary_) * std::sqrt(2.0)}, 3);
+}
+
+}  // namespace recite

@@ -1,0 +1,64 @@
+// GPT-NeoX (Black et al., arXiv 2204.06745): parallel residual, LayerNorm, exact GELU, with one of four ways to tell
+// positions apart: rotary on a quarter of each head (rope), none (nope), ALiBi, or Hard-ALiBi (arXiv 2402.01032).
+#pragma once
+
+#include <torch/torch.h>
+
+#include <memory>
+#include <vector>
+
+#include "models/model.h"
+
+namespace recite {
+
+class Transformer : public Model {
+ public:
+  Transformer(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device);
+
+  torch::Tensor forward(const torch::Tensor& tokens, const ForwardContext& context) override;
+  std::unique_ptr<ModelCache> new_cache(int64_t batch, int64_t max_tokens) override;
+  torch::Tensor read(const torch::Tensor& tokens, ModelCache& cache) override;
+
+ private:
+  struct Affine {
+    torch::Tensor weight, bias;
+  };
+  struct Layer {
+    Affine attention_norm, qkv, attention_out, mlp_norm, mlp_in, mlp_out;
+  };
+  struct Cache;
+  struct LayerCache {
+    torch::Tensor keys, values;  // (B, H, max_tokens, head)
+  };
+  // What all layers of one pass share.
+  struct Pass {
+    int64_t first;           // position of the first token
+    torch::Tensor cos, sin;  // (T, rotary), rope only
+    torch::Tensor bias;      // (1 or H, T, K), or undefined: plain causal
+  };
+
+  Layer add_layer(const std::string& prefix);
+  Affine add_affine(const std::string& name, int64_t outputs, int64_t inputs);
+  Affine add_norm(const std::string& name);
+
+  Pass start_pass(int64_t first, int64_t time);
+  torch::Tensor bias_for(int64_t first, int64_t time);
+  torch::Tensor hidden(const torch::Tensor& tokens, const Pass& pass, Cache* cache);
+  torch::Tensor attention(const Layer& layer, const torch::Tensor& x, const Pass& pass, LayerCache* cache) const;
+  torch::Tensor mlp(const Layer& layer, const torch::Tensor& x) const;
+  torch::Tensor logits(const torch::Tensor& x) const;
+  torch::Tensor linear(const torch::Tensor& x, const Affine& affine) const;
+  torch::Tensor norm(const torch::Tensor& x, const Affine& affine) const;
+  torch::Tensor rotate(const torch::Tensor& x, const Pass& pass) const;
+  torch::Tensor count_twice(const torch::Tensor& x) const;
+
+  int64_t head_size_;
+  int64_t rotary_;  // dimensions of each head that carry the position (rope)
+  torch::Tensor embedding_;
+  std::vector<Layer> layers_;
+  Affine final_norm_;
+  torch::Tensor unembedding_;
+  torch::Tensor square_bias_;  // of the last T asked for by forward()
+};
+
+}  // namespace recite

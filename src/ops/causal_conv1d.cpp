@@ -1,0 +1,80 @@
+#include "ops/causal_conv1d.h"
+
+#include "kernels/causal_conv1d/causal_conv1d.h"
+
+namespace recite {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::tensor_list;
+
+kernels::ConvShape shape_of(const torch::Tensor& x, const torch::Tensor& weight) {
+  return {x.size(0), x.size(1), x.size(2), weight.size(1)};
+}
+
+// Undefined `window`: zeros.
+torch::Tensor forward_cpu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+                          const torch::Tensor& window) {
+  torch::Tensor y = torch::empty_like(x);
+  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "causal_conv1d", [&] {
+    kernels::causal_conv1d_forward_cpu<scalar_t>(shape_of(x, weight), x.const_data_ptr<scalar_t>(),
+                                                 weight.const_data_ptr<scalar_t>(), bias.const_data_ptr<scalar_t>(),
+                                                 window.defined() ? window.const_data_ptr<scalar_t>() : nullptr,
+                                                 y.mutable_data_ptr<scalar_t>());
+  });
+  return y;
+}
+
+class ConvFunction : public torch::autograd::Function<ConvFunction> {
+ public:
+  static torch::Tensor forward(AutogradContext* context, torch::Tensor x, torch::Tensor weight, torch::Tensor bias) {
+    context->save_for_backward({x, weight, bias});
+    return forward_cpu(x, weight, bias, {});
+  }
+
+  static tensor_list backward(AutogradContext* context, tensor_list gradients) {
+    const tensor_list saved = context->get_saved_variables();
+    const torch::Tensor &x = saved[0], &weight = saved[1], &bias = saved[2], dy = gradients[0].contiguous();
+    torch::Tensor dx = torch::empty_like(x), dweight = torch::empty_like(weight), dbias = torch::empty_like(bias);
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "causal_conv1d_backward", [&] {
+      kernels::causal_conv1d_backward_cpu<scalar_t>(
+          shape_of(x, weight), x.const_data_ptr<scalar_t>(), weight.const_data_ptr<scalar_t>(),
+          bias.const_data_ptr<scalar_t>(), dy.const_data_ptr<scalar_t>(), dx.mutable_data_ptr<scalar_t>(),
+          dweight.mutable_data_ptr<scalar_t>(), dbias.mutable_data_ptr<scalar_t>());
+    });
+    return {dx, dweight, dbias};
+  }
+};
+
+torch::Tensor zero_window(const torch::Tensor& x, const torch::Tensor& weight) {
+  return torch::zeros({x.size(0), weight.size(1) - 1, x.size(2)}, x.options());
+}
+
+}  // namespace
+
+torch::Tensor causal_conv1d(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
+  if (!x.is_cpu()) return composed_causal_conv1d(x, weight, bias, zero_window(x, weight));
+  return ConvFunction::apply(x.contiguous(), weight.contiguous(), bias.contiguous());
+}
+
+torch::Tensor causal_conv1d_from(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+                                 torch::Tensor& window) {
+  torch::NoGradGuard no_grad;
+  const torch::Tensor y = x.is_cpu()
+                              ? forward_cpu(x.contiguous(), weight.contiguous(), bias.contiguous(), window.contiguous())
+                              : composed_causal_conv1d(x, weight, bias, window);
+  const int64_t kept = weight.size(1) - 1;
+  window = torch::cat({window, x}, 1).narrow(1, x.size(1), kept).contiguous();
+  return y;
+}
+
+torch::Tensor composed_causal_conv1d(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+                                     const torch::Tensor& window) {
+  const torch::Tensor padded = torch::cat({window, x}, 1);   // (B, W-1+T, D)
+  torch::Tensor sum = bias;
+  for (int64_t k = 0; k < weight.size(1); ++k) sum = sum + weight.select(1, k) * padded.narrow(1, k, x.size(1));
+  return torch::silu(sum);
+}
+
+}  // namespace recite

@@ -1,0 +1,20 @@
+// The causal convolution of kernels/causal_conv1d/causal_conv1d.h on tensors, differentiable: the CPU's kernel on the
+// CPU, LibTorch's operations elsewhere.
+#pragma once
+
+#include <torch/torch.h>
+
+namespace recite {
+
+// x (B, T, D), weight (D, W), bias (D) -> silu(bias + convolution) (B, T, D); zeros before t = 0. float32 or float64.
+torch::Tensor causal_conv1d(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
+
+// The same with `window` (B, W-1, D), oldest first, before t = 0; it is replaced by the last W-1 inputs. No gradient.
+torch::Tensor causal_conv1d_from(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+                                 torch::Tensor& window);
+
+// The same written with LibTorch's operations, differentiable by them, on any device.
+torch::Tensor composed_causal_conv1d(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+                                     const torch::Tensor& window);
+
+}  // namespace recite

@@ -1,0 +1,30 @@
+// The selective scan of kernels/selective_scan/selective_scan.h on tensors, differentiable: the CPU's kernel on the
+// CPU, LibTorch's operations elsewhere.
+#pragma once
+
+#include <torch/torch.h>
+
+namespace recite {
+
+// All float32, or all float64, on one device. Letters: B batch, T time, D channels, N state.
+struct ScanTensors {
+  torch::Tensor u;           // (B, T, D)
+  torch::Tensor delta;       // (B, T, D), before bias and softplus
+  torch::Tensor A;           // (D, N), negative
+  torch::Tensor B;           // (B, T, N)
+  torch::Tensor C;           // (B, T, N)
+  torch::Tensor D;           // (D)
+  torch::Tensor z;           // (B, T, D), or undefined: no gate
+  torch::Tensor delta_bias;  // (D)
+};
+
+// y (B, T, D), from a state of zeros.
+torch::Tensor selective_scan(const ScanTensors& in);
+
+// The same from `state` (B, D, N), which is replaced by the state after the last step. No gradient.
+torch::Tensor selective_scan_from(const ScanTensors& in, torch::Tensor& state);
+
+// The same written with LibTorch's operations, differentiable by them, on any device.
+torch::Tensor composed_selective_scan(const ScanTensors& in, torch::Tensor& state);
+
+}  // namespace recite

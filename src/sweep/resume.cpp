@@ -1,0 +1,91 @@
+#include "sweep/resume.h"
+
+#include <algorithm>
+#include <filesystem>
+
+namespace recite {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// Points of the job that its last evaluated step lacks.
+bool every_point_measured(const Job& job, int32_t row, const std::vector<EvaluationRow>& evaluations) {
+  int64_t last_step = -1;
+  for (const EvaluationRow& e : evaluations)
+    if (e.job == row) last_step = std::max(last_step, e.step);
+  const auto is_measured = [&](const EvalPoint& point) {
+    return std::any_of(evaluations.begin(), evaluations.end(), [&](const EvaluationRow& e) {
+      return e.job == row && e.step == last_step && e.task == name_of(point.task) && e.n_gram == point.n_gram &&
+             e.length == point.length && e.mode == name_of(job.eval.mode);
+    });
+  };
+  const std::vector<EvalPoint> points = eval_points(job);
+  return std::all_of(points.begin(), points.end(), is_measured);
+}
+
+void decide(LedgerEntry& entry, const JobView& view, const std::vector<EvaluationRow>& evaluations, bool retry_failed,
+            const std::string& folder) {
+  entry.was = view.last.state;
+  entry.row = view.job.job;
+  entry.attempt = view.attempts;
+  entry.state = JobState::planned;
+  if (view.last.state == JobState::failed) {
+    if (!retry_failed) entry.state = JobState::failed;
+    entry.why = "failed before; to be tried again as asked";
+  } else if (view.last.state == JobState::done) {
+    if (every_point_measured(entry.job, entry.row, evaluations)) {
+      entry.state = JobState::done;
+      return;
+    }
+    entry.evaluate_only = fs::exists(folder + "/model/config.json");
+    entry.why = entry.evaluate_only ? "new points to measure on the saved model"
+                                    : "new points to measure, and no saved model: trained again";
+  } else {
+    entry.why = "goes on";
+  }
+}
+
+}  // namespace
+
+std::vector<LedgerEntry> entries_to_resume(const std::vector<Job>& jobs, const ResultsContents& contents, bool retry_failed,
+                                           const std::function<std::string(const LedgerEntry&)>& folder_of) {
+  const std::vector<JobView> views = job_views(contents);
+  const std::vector<EvaluationRow> evaluations = current_evaluations(contents);
+  std::vector<LedgerEntry> entries;
+  for (const Job& job : jobs) {
+    LedgerEntry entry;
+    entry.job = job;
+    const auto view =
+        std::find_if(views.begin(), views.end(), [id = job.id()](const JobView& v) { return v.job.id == id; });
+    if (view != views.end()) decide(entry, *view, evaluations, retry_failed, folder_of(entry));
+    entries.push_back(std::move(entry));
+  }
+  return entries;
+}
+
+void discard_checkpoints(const std::string& folder) {
+  std::error_code ignored;   // a leftover checkpoint does no harm
+  if (!fs::exists(folder, ignored)) return;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored))
+    if (entry.path().filename() != "model") fs::remove_all(entry.path(), ignored);
+  if (fs::is_empty(folder, ignored)) fs::remove(folder, ignored);
+  const fs::path parent = fs::path(folder).parent_path();
+  if (fs::is_empty(parent, ignored)) fs::remove(parent, ignored);
+}
+
+JobRow job_record(const Job& job) {
+  JobRow row;
+  row.id = job.id();
+  row.model = name_of(job.model.architecture);
+  row.task = name_of(job.task.kind);
+  row.train_min_length = job.train.min_length;
+  row.train_max_length = job.train.max_length;
+  row.seed = job.train.seed;
+  row.learning_rate = job.train.learning_rate;
+  row.parameters = parameter_count(job.model, job.task);
+  row.spec = nlohmann::json(job).dump();
+  return row;
+}
+
+}  // namespace recite

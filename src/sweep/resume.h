@@ -1,0 +1,29 @@
+// What is left to do: the jobs of a sweep against what its results file already holds.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "results/reader.h"
+#include "sweep/ledger.h"
+
+namespace recite {
+
+// One entry for each job of the sweep, in its order.
+//   not in the file                          planned, row -1: it must be added
+//   done, every point measured               done
+//   done, points missing, model saved        planned, evaluate_only
+//   done, points missing, no saved model     planned: trained again
+//   failed                                   failed, or planned with retry_failed
+//   running, lost, stopped, planned          planned: goes on from its checkpoint
+// `folder_of` says where a job's checkpoints and model are.
+std::vector<LedgerEntry> entries_to_resume(const std::vector<Job>& jobs, const ResultsContents& contents, bool retry_failed,
+                                           const std::function<std::string(const LedgerEntry&)>& folder_of);
+
+// Removes what is in a done job's folder except its saved model.
+void discard_checkpoints(const std::string& folder);
+
+JobRow job_record(const Job& job);
+
+}  // namespace recite

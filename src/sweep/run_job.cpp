@@ -1,0 +1,158 @@
+#include "sweep/run_job.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+
+#include "eval/evaluate.h"
+#include "train/trainer.h"
+#include "weights/pretrained_folder.h"
+
+namespace recite {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+std::string model_folder(const StartTry& start) { return start.folder + "/model"; }
+
+class TryRunner {
+ public:
+  TryRunner(const StartTry& start, torch::Device device, Group group, TryObserver& observer)
+      : start_(start), job_(start.job), group_(group), observer_(observer), trainer_(start.job, device, group) {}
+
+  TryResult run() {
+    const std::string resumed = trainer_.load(start_.folder);
+    if (!resumed.empty()) observer_.note(resumed);
+    while (!trainer_.finished() && !accurate_enough_) {
+      if (train_one_step()) return {true, trainer_.steps_done()};
+    }
+    // What is left is measuring: a try that is killed there goes on from here.
+    if (leader()) trainer_.save(start_.folder);
+    measure(eval_points(job_));
+    if (leader() && job_.run.save_models) 
+      save_model_folder(model_folder(start_), trainer_.model(), job_, trainer_.steps_done(), trainer_.examples_done());
+    return {false, trainer_.steps_done()};
+  }
+
+ private:
+  bool leader() const { return group_.rank() == 0; }
+
+  // True: some rank asked to stop, and the checkpoint is written.
+  bool train_one_step() {
+    const StepReport report = trainer_.step(observer_.stop_requested());
+    tokens_ += report.tokens;
+    if (leader()) tell(report);
+    if (job_.eval.every > 0 && report.step % job_.eval.every == 0 && !trainer_.finished()) {
+      measure(points_during_training());
+      accurate_enough_ = reached_accuracy();
+    }
+    if (leader() && (report.stop_voted || seconds_since(saved_) >= job_.run.checkpoint_every)) {
+      trainer_.save(start_.folder);
+      saved_ = Clock::now();
+    }
+    return report.stop_voted;
+  }
+
+  void tell(const StepReport& report) {
+    const bool due = report.step % job_.run.log_every == 0 || trainer_.finished() || first_step_;
+    if (due) {
+      TrainingRow row;
+      row.step = report.step;
+      row.examples = report.examples;
+      row.loss = report.loss;
+      row.learning_rate = report.learning_rate;
+      row.grad_norm = report.grad_norm;
+      row.tokens_per_second = static_cast<double>(tokens_) / seconds_since(rate_begin_);
+      rate_ = row.tokens_per_second;
+      observer_.logged(row);
+      tokens_ = 0;
+      rate_begin_ = Clock::now();
+    }
+    first_step_ = false;
+    loss_ = report.loss;
+    report_progress("training");
+  }
+
+  void report_progress(const char* phase) {
+    constexpr double report_every = 0.25;   // seconds
+    if (reported_ && seconds_since(*reported_) < report_every) return;
+    reported_ = Clock::now();
+    observer_.progress({start_.id, trainer_.steps_done(), loss_, accuracy_, rate_, phase});
+  }
+
+  std::vector<EvalPoint> points_during_training() const {
+    std::vector<EvalPoint> points = eval_points(job_);
+    const std::vector<int>& lengths = job_.eval.every_lengths;
+    if (!lengths.empty())
+      std::erase_if(points, [&](const EvalPoint& point) {
+        return std::find(lengths.begin(), lengths.end(), point.length) == lengths.end();
+      });
+    if (job_.eval.stop_at_accuracy > 0 && std::find(points.begin(), points.end(), stop_point()) == points.end())
+      points.push_back(stop_point());
+    return points;
+  }
+
+  EvalPoint stop_point() const {
+    const int length = job_.eval.stop_length > 0 ? job_.eval.stop_length : job_.train.max_length;
+    return {job_.task.kind, job_.task.kind == TaskKind::copy ? 0 : job_.task.n_gram, length};
+  }
+
+  bool reached_accuracy() const { return job_.eval.stop_at_accuracy > 0 && accuracy_ >= job_.eval.stop_at_accuracy; }
+
+  void measure(const std::vector<EvalPoint>& points) {
+    for (const EvalPoint& point : points) {
+      EvaluationRow row = evaluate(trainer_.model(), job_, point, group_);
+      row.step = trainer_.steps_done();
+      row.examples = trainer_.examples_done();
+      if (point == stop_point()) accuracy_ = row.string_accuracy;
+      if (!leader()) continue;
+      observer_.measured(row);
+      report_progress("evaluating");
+    }
+    // Measuring is no training: it does not count in the rate.
+    tokens_ = 0;
+    rate_begin_ = Clock::now();
+  }
+
+  const StartTry& start_;
+  const Job& job_;
+  Group group_;
+  TryObserver& observer_;
+  Trainer trainer_;
+  Clock::time_point saved_ = Clock::now();
+  Clock::time_point rate_begin_ = Clock::now();
+  std::optional<Clock::time_point> reported_;
+  int64_t tokens_ = 0;
+  bool first_step_ = true;
+  bool accurate_enough_ = false;
+  double loss_ = not_measured;
+  double accuracy_ = not_measured;
+  double rate_ = not_measured;
+};
+
+TryResult measure_saved_model(const StartTry& start, torch::Device device, Group group, TryObserver& observer) {
+  SavedModel saved = load_model_folder(model_folder(start), device, start.job.train.precision);
+  for (const EvalPoint& point : eval_points(start.job)) {
+    EvaluationRow row = evaluate(*saved.model, start.job, point, group);
+    row.step = saved.step;
+    row.examples = saved.examples;
+    if (group.rank() != 0) continue;
+    observer.measured(row);
+    observer.progress({start.id, saved.step, not_measured, row.string_accuracy, not_measured, "evaluating"});
+  }
+  return {false, saved.step};
+}
+
+}  // namespace
+
+TryResult run_job(const StartTry& start, torch::Device device, Group group, TryObserver& observer) {
+  if (start.evaluate_only) return measure_saved_model(start, device, group, observer);
+  return TryRunner(start, device, group, observer).run();
+}
+
+}  // namespace recite

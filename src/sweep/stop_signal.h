@@ -1,0 +1,13 @@
+// Signals that ask a run to stop. The first drains: running jobs write a checkpoint and end. The second ends at once.
+#pragma once
+
+namespace recite {
+
+// SIGINT, SIGTERM and SIGUSR1 (what Slurm can send ahead of the time limit, and mpirun forwards) count from here on.
+void watch_stop_signals();
+int stop_signals_seen();
+
+// In workers: the coordinator decides, they only listen to it.
+void leave_stop_signals_to_coordinator();
+
+}  // namespace recite

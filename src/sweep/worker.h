@@ -1,0 +1,12 @@
+// A worker rank: waits for tries, runs them, and lives on when one of them fails.
+#pragma once
+
+#include "comm/transport.h"
+
+namespace recite {
+
+// Serves the coordinator until it says quit. Returns whether some rank of the run was lost (for Transport::leave).
+// Throws CoordinatorLost.
+bool run_worker(Transport& transport);
+
+}  // namespace recite

@@ -1,0 +1,34 @@
+// AdamW (Loshchilov and Hutter, arXiv 1711.05101): Adam with decoupled weight decay.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+
+namespace recite {
+
+// With gradient g, update t = 1.., learning rate lr, decay d:
+//   w -= lr * d * w
+//   m = beta1 * m + (1 - beta1) * g          v = beta2 * v + (1 - beta2) * g^2
+//   w -= lr * m/(1 - beta1^t) / (sqrt(v/(1 - beta2^t)) + epsilon)
+// The decay takes every weight of the buffer.
+class AdamW {
+ public:
+  static constexpr double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+
+  // Moments of zero, laid out like `weights`.
+  AdamW(const torch::Tensor& weights, double weight_decay);
+
+  // One pass over the buffers, in place.
+  void update(const torch::Tensor& weights, const torch::Tensor& gradients, double learning_rate, int64_t t);
+
+  const torch::Tensor& first_moments() const { return first_moments_; }
+  const torch::Tensor& second_moments() const { return second_moments_; }
+
+ private:
+  torch::Tensor first_moments_;
+  torch::Tensor second_moments_;
+  double weight_decay_;
+};
+
+}  // namespace recite

@@ -1,0 +1,41 @@
+// All weights of a model in one buffer, and all gradients in another: the optimizer and the reduction over ranks are a
+// few operations on whole buffers.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "models/model.h"
+
+namespace recite {
+
+class FlatParameters {
+ public:
+  // Moves the model's weights into one buffer: each Parameter's tensor stays the same object and becomes a view of it,
+  // and its gradient a view of the gradient buffer, in which backward() accumulates.
+  explicit FlatParameters(const Model& model);
+
+  // (P) in the master precision, on the model's device. P counts the gaps that align each parameter, too; they are zero
+  // in every buffer and stay so.
+  const torch::Tensor& weights() const { return weights_; }
+  const torch::Tensor& gradients() const { return gradients_; }
+
+  // The part of a buffer laid out like weights() that belongs to the model's parameter p, in the parameter's shape.
+  torch::Tensor part(const torch::Tensor& buffer, size_t p) const;
+
+  // Euclidean norm of the whole gradient: () float64, on the device.
+  torch::Tensor gradient_norm() const;
+
+ private:
+  struct Place {
+    int64_t begin;
+    std::vector<int64_t> shape;
+  };
+  std::vector<Place> places_;
+  torch::Tensor weights_;
+  torch::Tensor gradients_;
+};
+
+}  // namespace recite

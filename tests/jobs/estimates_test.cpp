@@ -1,0 +1,96 @@
+#include <gtest/gtest.h>
+
+#include "jobs/job.h"
+
+namespace recite {
+namespace {
+
+int64_t paper_parameters(Architecture architecture, int layers) {
+  ModelSpec model;
+  model.architecture = architecture;
+  model.layers = layers;
+  return parameter_count(model, TaskSpec{});
+}
+
+TEST(ParameterCount, TransformersOfThePaper) {
+  // Weights of GPT-NeoX with h = 1024, 12 layers, 30 tokens, summed by hand: 12 layers of
+  // qkv (1024 x 3072 + 3072), output (1024 x 1024 + 1024), MLP (1024 x 4096 + 4096, 4096 x 1024 + 1024), 2 norms.
+  const int64_t layer = 3148800 + 1049600 + 4198400 + 4195328 + 4096;
+  for (const Architecture kind :
+       {Architecture::rope, Architecture::nope, Architecture::alibi, Architecture::hard_alibi}) {
+    EXPECT_EQ(paper_parameters(kind, 12), 12 * layer + 2048 + 2 * 30720);
+  }
+  EXPECT_NEAR(paper_parameters(Architecture::rope, 12), 151.2e6, 0.05e6);
+}
+
+TEST(ParameterCount, MambaAndLstmOfThePaper) {
+  EXPECT_NEAR(paper_parameters(Architecture::mamba, 12), 81.2e6, 0.05e6);
+  EXPECT_NEAR(paper_parameters(Architecture::mamba, 24), 162.4e6, 0.05e6);
+  EXPECT_NEAR(paper_parameters(Architecture::lstm, 4), 33.6e6, 0.05e6);
+}
+
+TEST(ParameterCount, MambaOfASmallSizeByHand) {
+  // h = 20: inner 40, dt_rank 2, state 3; 10 tokens padded to 16.
+  ModelSpec model;
+  model.architecture = Architecture::mamba;
+  model.hidden_size = 20;
+  model.layers = 1;
+  model.state_dim = 3;
+  TaskSpec task;
+  task.vocab_size = 6;
+  const int64_t in = 20 * 80, conv = 40 * 4 + 40, x = 40 * (2 + 6), dt = 2 * 40 + 40, scan = 40 * 3 + 40, out = 40 * 20;
+  EXPECT_EQ(parameter_count(model, task), in + conv + x + dt + scan + out + 20 + 20 + 16 * 20);
+}
+
+TEST(ParameterCount, LstmOfASmallSizeByHand) {
+  ModelSpec model;
+  model.architecture = Architecture::lstm;
+  model.hidden_size = 4;
+  model.layers = 2;
+  TaskSpec task;
+  task.vocab_size = 1;
+  const int64_t layer = 16 * 4 + 16 * 4 + 16 + 16;
+  EXPECT_EQ(parameter_count(model, task), 2 * layer + 5 * 4 + 4 * 5 + 5);
+}
+
+TEST(EstimatedMemory, HoldsWeightsGradientsAndMoments) {
+  Job job;
+  job.train.batch_size = 1;
+  job.train.context_length = 2;
+  const double parameters = static_cast<double>(parameter_count(job.model, job.task));
+  EXPECT_GT(estimated_memory(job), 16 * parameters);
+  EXPECT_LT(estimated_memory(job), 16.1 * parameters);
+  job.train.precision = Precision::float64;
+  EXPECT_GT(estimated_memory(job), 32 * parameters);
+}
+
+TEST(EstimatedMemory, FollowsTheFormula) {
+  Job job;
+  job.model.architecture = Architecture::lstm;
+  const double weights = 16.0 * static_cast<double>(parameter_count(job.model, job.task));
+  const double tokens = 8 * 220;
+  EXPECT_DOUBLE_EQ(estimated_memory(job), weights + tokens * 12 * 1024 * 8 * 4 + tokens * 30 * 3 * 4);
+}
+
+TEST(EstimatedMemory, ShrinksWithRanksAndMicroBatches) {
+  Job job;
+  job.train.batch_size = 64;
+  const double whole = estimated_memory(job);
+  job.train.micro_batch_size = 16;
+  const double quarter = estimated_memory(job);
+  EXPECT_LT(quarter, whole);
+  job.train.micro_batch_size = 0;
+  job.ranks = 4;
+  EXPECT_DOUBLE_EQ(estimated_memory(job), quarter);
+}
+
+TEST(TrainingCost, IsTokensTimesParameters) {
+  Job job;
+  job.train.steps = 10;
+  job.train.epochs = 3;
+  EXPECT_DOUBLE_EQ(training_tokens(job), 10.0 * 3 * 8 * 220);
+  EXPECT_DOUBLE_EQ(training_cost(job), 10.0 * 3 * 8 * 220 * static_cast<double>(parameter_count(job.model, job.task)));
+}
+
+}  // namespace
+}  // namespace recite

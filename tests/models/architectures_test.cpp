@@ -1,0 +1,116 @@
+// Every architecture against the plain formulas of reference.cpp: logits and the gradient of every weight.
+#include <gtest/gtest.h>
+
+#include "models/attention_bias.h"
+#include "tests/models/reference.h"
+
+namespace recite {
+namespace {
+
+using reference::difference;
+using torch::Tensor;
+
+constexpr int64_t vocabulary = 7;
+
+Tensor random_tokens(int64_t rows, int64_t time) {
+  torch::manual_seed(5);
+  return torch::randint(0, vocabulary, {rows, time}, torch::kInt64);
+}
+
+Tensor reference_logits(const Model& model, const Tensor& tokens) {
+  std::vector<Tensor> rows;
+  for (int64_t b = 0; b < tokens.size(0); ++b) rows.push_back(reference::logits(model, tokens[b]));
+  return torch::stack(rows);
+}
+
+std::vector<Tensor> leaves(const Model& model) {
+  std::vector<Tensor> all;
+  for (const Parameter& parameter : model.parameters()) all.push_back(parameter.tensor);
+  return all;
+}
+
+class Architectures : public testing::TestWithParam<reference::NamedSpec> {};
+
+TEST_P(Architectures, LogitsAndEveryGradientAreThoseOfTheFormula) {
+  for (const int64_t time : {1, 2, 19}) {
+    const auto model = reference::random_model(GetParam().spec, vocabulary);
+    const Tensor tokens = random_tokens(2, time);
+    const Tensor expected = reference_logits(*model, tokens), actual = model->forward(tokens, {});
+    ASSERT_EQ(actual.scalar_type(), torch::kFloat64);
+    EXPECT_LE(difference(actual, expected), 1e-10) << "T = " << time;
+    const Tensor weights = torch::randn_like(expected);
+    const auto expected_gradients = torch::autograd::grad({(expected * weights).sum()}, leaves(*model));
+    const auto actual_gradients = torch::autograd::grad({(actual * weights).sum()}, leaves(*model));
+    for (size_t p = 0; p < expected_gradients.size(); ++p)
+      EXPECT_LE(difference(actual_gradients[p], expected_gradients[p]), 1e-9)
+          << model->parameters()[p].name << ", T = " << time;
+  }
+}
+
+TEST_P(Architectures, LowerPrecisionsAreNearAndGiveFloat32) {
+  const Tensor tokens = random_tokens(2, 19);
+  const Tensor exact = reference::random_model(GetParam().spec, vocabulary)->forward(tokens, {});
+  for (const auto& [precision, tolerance] :
+       {std::pair{Precision::float32, 1e-4}, {Precision::tf32, 1e-4}, {Precision::bf16, 0.1}}) {
+    const auto model = make_model(GetParam().spec, vocabulary, precision, torch::kCPU);
+    std::vector<std::pair<std::string, Tensor>> weights;
+    for (const Parameter& p : reference::random_model(GetParam().spec, vocabulary)->parameters())
+      weights.emplace_back(p.name, p.tensor);
+    load_parameters(*model, weights);
+    const Tensor logits = model->forward(tokens, {});
+    EXPECT_EQ(logits.scalar_type(), torch::kFloat32);
+    EXPECT_LE(difference(logits, exact), tolerance) << name_of(precision);
+    logits.square().sum().backward();
+    for (const Parameter& p : model->parameters()) {
+      ASSERT_TRUE(p.tensor.grad().defined()) << p.name;
+      EXPECT_EQ(p.tensor.grad().scalar_type(), torch::kFloat32) << p.name;
+      EXPECT_TRUE(p.tensor.grad().isfinite().all().item<bool>()) << p.name;
+    }
+  }
+}
+
+TEST_P(Architectures, GradientsHaveTheSameBitsAtEachCall) {
+  const auto model = reference::random_model(GetParam().spec, vocabulary, Precision::float32);
+  const Tensor tokens = random_tokens(4, 40);
+  const auto gradients = [&] {
+    return torch::autograd::grad({model->forward(tokens, {}).square().sum()}, leaves(*model));
+  };
+  const auto first = gradients(), second = gradients();
+  for (size_t p = 0; p < first.size(); ++p)
+    EXPECT_TRUE(torch::equal(first[p], second[p])) << model->parameters()[p].name;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Architectures, testing::ValuesIn(reference::specs()),
+                         [](const auto& spec) { return spec.param.name; });
+
+TEST(AlibiSlopes, FollowThePublishedListsForPowersOfTwoAndMptsRuleForOthers) {
+  const std::vector<double> eight = alibi_slopes(8);
+  for (int h = 0; h < 8; ++h) EXPECT_DOUBLE_EQ(eight[h], std::pow(0.5, h + 1));
+  EXPECT_EQ(alibi_slopes(1), std::vector<double>{std::pow(2.0, -8)});
+  const std::vector<double> three = alibi_slopes(3);
+  ASSERT_EQ(three.size(), 3u);
+  EXPECT_DOUBLE_EQ(three[0], 1.0 / 16);
+  EXPECT_DOUBLE_EQ(three[1], 1.0 / 256);
+  EXPECT_DOUBLE_EQ(three[2], 1.0 / 4);
+  EXPECT_EQ(alibi_slopes(12).size(), 12u);
+}
+
+TEST(AttentionBias, HoldsFarBeyondTwoThousandTokens) {
+  ModelSpec spec;
+  spec.architecture = Architecture::alibi;
+  spec.heads = 8;
+  const Tensor bias = attention_bias(spec, 4000, 2, 4002, torch::kFloat64);
+  ASSERT_EQ(bias.sizes(), torch::IntArrayRef({8, 2, 4002}));
+  EXPECT_DOUBLE_EQ(bias[0][0][0].item<double>(), -2000);
+  EXPECT_DOUBLE_EQ(bias[1][1][4001].item<double>(), 0);
+  EXPECT_EQ(bias[0][0][4001].item<double>(), -INFINITY);
+  spec.architecture = Architecture::hard_alibi;
+  spec.num_masked_heads = 2;
+  const Tensor seen = attention_bias(spec, 4000, 2, 4002, torch::kFloat64).isfinite().sum(2);
+  EXPECT_EQ(seen[0][0].item<int64_t>(), 1);
+  EXPECT_EQ(seen[1][1].item<int64_t>(), 2);
+  EXPECT_EQ(seen[2][0].item<int64_t>(), 4001);
+}
+
+}  // namespace
+}  // namespace recite

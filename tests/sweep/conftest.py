@@ -1,0 +1,129 @@
+"""A sweep as users start it: through launch/recite, with faults injected for real from outside."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import h5py
+import pandas
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SMALL = """
+[sweep]
+name = small
+{sweep}
+[model]
+hidden_size = 16
+layers = 1
+heads = 2
+num_masked_heads = 1
+state_dim = 4
+dropout = 0
+[train]
+steps = {steps}
+batch_size = 4
+min_length = 2
+max_length = 5
+context_length = 24
+learning_rate = 1e-3
+precision = float32
+{train}
+[run]
+log_every = 1
+device = cpu
+{run}
+[eval]
+lengths = 2, 5
+batch_size = 8
+num_batches = 2
+"""
+
+
+class Run:
+    """A running `launch/recite`; its output goes to a file so that no pipe can block it."""
+
+    def __init__(self, folder: Path, arguments: list[str]):
+        self.output = folder / f"output-{time.monotonic_ns()}.txt"
+        with open(self.output, "w") as out:
+            self.process = subprocess.Popen([ROOT / "launch/recite", *arguments], cwd=folder, stdout=out,
+                                            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+
+    def wait(self, seconds: float = 100) -> int:
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError(f"still running after {seconds} s:\n{self.text()}")
+
+    def text(self) -> str:
+        return self.output.read_text()
+
+
+class Sweep:
+    """A sweep file in a folder of its own, and what its results file says."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.results = folder / "results.h5"
+
+    def write(self, sweep: str = "model = hard_alibi\ntask = copy", steps: int = 30, train: str = "", run: str = ""):
+        (self.folder / "small.ini").write_text(SMALL.format(sweep=sweep, steps=steps, train=train, run=run))
+
+    def start(self, *options: str, workers: int | None = 2) -> Run:
+        ranks = ["-n", str(workers)] if workers else []
+        return Run(self.folder, [*ranks, "sweep", "small.ini", "-o", "results.h5", *options])
+
+    def table(self, name: str) -> pandas.DataFrame:
+        with h5py.File(self.results, "r", swmr=True) as file:
+            frame = pandas.DataFrame.from_records(file[name][:])
+        for column in frame.columns:
+            if frame[column].dtype == object:
+                frame[column] = frame[column].map(lambda v: v.decode() if isinstance(v, bytes) else v)
+        return frame
+
+    def states(self) -> dict[int, str]:
+        """Each job's last event."""
+        events = self.table("events")
+        return events[events.job >= 0].groupby("job").state.last().to_dict()
+
+    def wait_for_step(self, step: int, seconds: float = 60, job: int | None = None) -> None:
+        """Until /training has that step (of that job)."""
+        def reached() -> bool:
+            rows = self.table("training")
+            return bool(len(rows)) and bool((rows[rows.job == job] if job is not None else rows).step.max() >= step)
+
+        wait_until(lambda: self.results.exists() and reached(), seconds)
+
+    def worker_pids(self) -> dict[int, int]:
+        """rank -> process id, from the ranks' logs."""
+        pids = {}
+        for log in (self.folder / "results.h5.logs").glob("*.log"):
+            found = re.findall(r"worker (\d+) of .* pid (\d+)", log.read_text())
+            if found:
+                pids[int(found[-1][0])] = int(found[-1][1])
+        return pids
+
+    def kill_worker(self, rank: int) -> None:
+        os.kill(self.worker_pids()[rank], signal.SIGKILL)
+
+
+def wait_until(condition, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if condition():
+                return
+        except (OSError, KeyError):
+            pass    # the file is not there yet
+        time.sleep(0.02)
+    raise AssertionError(f"did not happen in {seconds} s")
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    return Sweep(tmp_path)

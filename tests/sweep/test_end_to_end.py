@@ -1,0 +1,246 @@
+"""Whole sweeps under mpirun and without it: results, going on, lost workers, failing jobs, bad input."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import ROOT, wait_until
+
+TWO_MODELS = "model = hard_alibi\nmodel = lstm\ntask = copy"
+
+
+def test_grid_runs_and_every_point_is_there(sweep):
+    sweep.write(TWO_MODELS + "\nseed = 1\nseed = 2", steps=12)
+    run = sweep.start()
+    assert run.wait() == 0, run.text()
+    jobs, evaluations, training = (sweep.table(t) for t in ("jobs", "evaluations", "training"))
+    assert sorted(zip(jobs.model, jobs.seed)) == [("hard_alibi", 1), ("hard_alibi", 2), ("lstm", 1), ("lstm", 2)]
+    assert set(sweep.states().values()) == {"done"}
+    assert len(evaluations) == 4 * 2
+    assert (evaluations.step == 12).all() and (evaluations.n == 16).all()
+    assert sorted(training.step) == sorted(list(range(1, 13)) * 4)
+    assert not list(sweep.folder.glob("results.h5.jobs/*/step-*")), "checkpoints of done jobs are removed"
+    assert len(list(sweep.folder.glob("results.h5.logs/*.log"))) == 2
+
+
+def test_same_numbers_with_mpirun_and_without(sweep, tmp_path_factory):
+    sweep.write(TWO_MODELS, steps=8, run="threads = 1")
+    assert sweep.start(workers=2).wait() == 0
+    alone = type(sweep)(tmp_path_factory.mktemp("alone"))
+    alone.write(TWO_MODELS, steps=8, run="threads = 1")
+    run = alone.start(workers=None)
+    assert run.wait() == 0, run.text()
+
+    def losses(s):
+        merged = s.table("training").merge(s.table("jobs")[["job", "id"]], on="job")
+        return merged.sort_values(["id", "step"])[["id", "step", "loss"]].values.tolist()
+
+    assert losses(sweep) == losses(alone), "the same bits"
+    assert len(losses(alone)) == 16
+
+
+def test_group_of_two_ranks_trains_as_one(sweep, tmp_path_factory):
+    sweep.write(steps=10, run="threads = 1")
+    assert sweep.start("--sweep.ranks_per_job=2").wait() == 0
+    assert (sweep.table("events").query("job >= 0 and state == 'running'").ranks == 2).all()
+    single = type(sweep)(tmp_path_factory.mktemp("single"))
+    single.write(steps=10, run="threads = 1")
+    assert single.start(workers=1).wait() == 0
+    for a, b in zip(sweep.table("training").loss, single.table("training").loss, strict=True):
+        assert a == pytest.approx(b, rel=1e-4)
+
+
+def test_more_workers_than_jobs(sweep):
+    sweep.write(steps=5)
+    run = sweep.start(workers=3)
+    assert run.wait() == 0, run.text()
+    assert sweep.states() == {0: "done"}
+
+
+def test_killed_worker_loses_nothing_and_its_job_goes_on_from_its_checkpoint(sweep):
+    sweep.write(TWO_MODELS, steps=300, run="checkpoint_every = 0.05 s\nthreads = 1")
+    run = sweep.start()
+    sweep.wait_for_step(60, job=0)
+    sweep.kill_worker(1)
+    assert run.wait() == 0, run.text()
+    assert set(sweep.states().values()) == {"done"}
+    events = sweep.table("events")
+    lost = events[(events.job >= 0) & (events.state == "lost")]
+    assert len(lost) == 1
+    training = sweep.table("training")
+    hit = lost.job.iloc[0]
+    second = training[(training.job == hit) & (training["try"] == 2)]
+    first = training[(training.job == hit) & (training["try"] == 1)]
+    assert 1 < second.step.min() <= first.step.max() + 1, "it went on from a checkpoint"
+    assert sorted(second.step) == list(range(second.step.min(), 301))
+    other = training[training.job != hit]
+    assert set(other["try"]) == {1} and sorted(other.step) == list(range(1, 301)), "the other job never stopped"
+    assert len(sweep.table("evaluations").groupby(["job", "length"])) == 4
+
+
+def test_killed_worker_of_a_group_of_two(sweep):
+    sweep.write(steps=200, run="checkpoint_every = 0.05 s\nthreads = 1")
+    run = sweep.start("--sweep.ranks_per_job=2")
+    sweep.wait_for_step(40)
+    sweep.kill_worker(2)
+    assert run.wait() == 0, run.text()
+    events = sweep.table("events").query("job == 0")
+    assert list(events.state) == ["planned", "running", "lost", "planned", "running", "done"]
+    assert list(events.ranks[events.state == "running"]) == [2, 1], "the survivor goes on alone"
+
+
+def test_killed_at_sixty_percent_the_first_step_is_the_last_checkpoints_plus_one(sweep):
+    sweep.write(steps=200, run="checkpoint_every = 0.2 s\nthreads = 1")
+    run = sweep.start(workers=1)
+    sweep.wait_for_step(120)
+    subprocess.run(["pkill", "-KILL", "-f", f"sweep small.ini -o {sweep.results.name}"], check=False)
+    for pid in sweep.worker_pids().values():
+        wait_until(lambda p=pid: not os.path.exists(f"/proc/{p}"), 10)
+    assert run.wait() == 75, run.text()
+    checkpoints = sorted(int(p.stem.split("-")[1]) for p in sweep.folder.glob("results.h5.jobs/*/step-*.json"))
+    assert checkpoints, "a checkpoint was written"
+    before = len(sweep.table("training"))
+
+    again = sweep.start(workers=1)
+    assert again.wait() == 0, again.text()
+    second = sweep.table("training")[before:]
+    assert second.step.iloc[0] == checkpoints[-1] + 1
+    assert list(second.step) == list(range(checkpoints[-1] + 1, 201))
+    assert set(sweep.table("runs").run) == {0, 1}
+
+
+def test_stopped_and_resumed_gives_the_bits_of_one_never_stopped(sweep, tmp_path_factory):
+    sweep.write(steps=150, run="threads = 1")
+    run = sweep.start(workers=1)
+    sweep.wait_for_step(30)
+    run.process.send_signal(signal.SIGINT)
+    assert run.wait() == 75, run.text()
+    assert sweep.states() == {0: "stopped"}
+    assert sweep.start(workers=1).wait() == 0
+    whole = type(sweep)(tmp_path_factory.mktemp("whole"))
+    whole.write(steps=150, run="threads = 1")
+    assert whole.start(workers=1).wait() == 0
+    resumed = sweep.table("training").drop_duplicates("step", keep="last").sort_values("step")
+    assert list(resumed.loss) == list(whole.table("training").loss)
+    for column in ("string_accuracy", "char_accuracy"):
+        assert list(sweep.table("evaluations")[column]) == list(whole.table("evaluations")[column])
+
+
+def test_done_jobs_are_not_run_again_and_new_jobs_are_added(sweep):
+    sweep.write(steps=5)
+    assert sweep.start().wait() == 0
+    rows = len(sweep.table("training"))
+    run = sweep.start()
+    assert run.wait() == 0 and "0 to do, 1 done before" in run.text()
+    assert len(sweep.table("training")) == rows
+    sweep.write(TWO_MODELS, steps=5)
+    assert sweep.start().wait() == 0
+    assert sweep.states() == {0: "done", 1: "done"}
+    assert len(sweep.table("training")) == 2 * rows
+
+
+def test_new_lengths_of_a_done_job_use_its_saved_model(sweep):
+    sweep.write(steps=5, run="save_models = yes")
+    assert sweep.start().wait() == 0
+    rows = len(sweep.table("training"))
+    run = sweep.start("--eval.lengths=2,5,9")
+    assert run.wait() == 0, run.text()
+    assert len(sweep.table("training")) == rows, "nothing is trained again"
+    evaluations = sweep.table("evaluations")
+    assert set(evaluations.length) == {2, 5, 9}
+    two = evaluations[evaluations.length == 5]
+    assert two.char_accuracy.nunique() == 1, "the same model on the same strings"
+
+
+def test_failing_job_is_tried_again_then_recorded_with_its_message(sweep):
+    sweep.write("model = hard_alibi\ntask = copy\nmax_tries = 2", steps=20,
+                train="learning_rate = 1e-3\nlearning_rate = 1e30\nwarmup_steps = 1\ngradient_clip = 0")
+    run = sweep.start()
+    assert run.wait() == 3, run.text()
+    events, jobs = sweep.table("events"), sweep.table("jobs")
+    bad = jobs.job[jobs.learning_rate == 1e30].iloc[0]
+    assert list(events[events.job == bad].state) == ["planned", "running", "failed", "planned", "running", "failed"]
+    message = events[(events.job == bad) & (events.state == "failed")].message.iloc[-1]
+    assert "nan" in message.lower() or "inf" in message.lower()
+    assert ".log" in message and sweep.states()[1 - bad] == "done"
+
+    assert sweep.start().wait() == 3, "failed jobs are left alone"
+    assert len(sweep.table("events")[sweep.table("events").job == bad]) == 6
+    assert sweep.start("--retry-failed").wait() == 3
+    assert len(sweep.table("events")[sweep.table("events").job == bad]) == 11
+
+
+def test_out_of_memory_names_the_bytes_and_the_sweep_goes_on(sweep):
+    sweep.write("model = lstm\ntask = copy\nmax_tries = 1", steps=3)
+    text = (sweep.folder / "small.ini").read_text()
+    (sweep.folder / "small.ini").write_text(text.replace("hidden_size = 16", "hidden_size = 16\nhidden_size = 4000000"))
+    run = sweep.start(workers=1)
+    assert run.wait() == 3, run.text()
+    assert sorted(sweep.states().values()) == ["done", "failed"]
+    events = sweep.table("events")
+    message = events[(events.job >= 0) & (events.state == "failed")].message.iloc[0]
+    assert "memory" in message and "bytes" in message and "--train." in message
+
+
+def test_results_can_be_read_from_their_creation_on(sweep):
+    sweep.write(TWO_MODELS, steps=60)
+    run = sweep.start()
+    reads = 0
+    while run.process.poll() is None:
+        if sweep.results.exists():
+            sweep.table("training")
+            reads += 1
+        time.sleep(0.01)
+    assert run.wait() == 0, run.text()
+    assert reads > 10
+
+
+def test_second_writer_is_refused(sweep):
+    sweep.write(steps=400)
+    run = sweep.start(workers=1)
+    sweep.wait_for_step(5)
+    second = sweep.start(workers=1)
+    assert second.wait() == 2
+    assert "results.h5" in second.text() and "pid" in second.text()
+    run.process.send_signal(signal.SIGTERM)
+    assert run.wait() == 75
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    (["--train.stepz=3"], "train.steps"),
+    (["--sweep.model=mambo"], "mamba"),
+    (["--model.heads=3"], "heads"),
+    (["--sweep.ranks_per_job=5"], "ranks_per_job"),
+    (["--run.device=cuda"], "GPU"),
+    (["--train.max_length=100"], "context_length"),
+])
+def test_wrong_use_is_refused_before_anything_is_written(sweep, options, said):
+    sweep.write(steps=5)
+    run = sweep.start(*options, workers=1)
+    assert run.wait() == 2, run.text()
+    assert said in run.text()
+    assert not sweep.results.exists()
+
+
+def test_published_example_evaluates_length_20(sweep):
+    command = ("train --model T_rope --train_task copy --eval_task copy --min_train_len 5 --max_train_len 20 "
+               "--min_eval_len 20 --max_eval_len 20 --hidden_size 16 --heads 2 --layers 1 --steps 3")
+    result = subprocess.run([ROOT / "launch/recite", *command.split(), "-o", "results.h5"], cwd=sweep.folder, text=True,
+                            capture_output=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert list(sweep.table("evaluations").length) == [20]
+    assert "string accuracy" in result.stdout
+
+
+def test_saved_model_is_evaluated_by_the_verb(sweep):
+    sweep.write(steps=5, run="save_models = yes")
+    assert sweep.start(workers=None).wait() == 0
+    model = next(sweep.folder.glob("results.h5.jobs/*/model"))
+    command = [ROOT / "launch/recite", "eval", "--model", model, "--lengths", "2,5", "-o", "eval.h5"]
+    result = subprocess.run(command, cwd=sweep.folder, text=True, capture_output=True)
+    assert result.returncode == 0, result.stderr
+    measured = sweep.table("evaluations")
+    sweep.results = sweep.folder / "eval.h5"
+    assert list(sweep.table("evaluations").char_accuracy) == list(measured.char_accuracy)

@@ -1,0 +1,108 @@
+// G ranks train as one does.
+#include <gtest/gtest.h>
+
+#include <tuple>
+
+#include "train/compare_ranks.h"
+#include "train/gradient_reducer.h"
+#include "train/thread_group.h"
+#include "train/tiny_job.h"
+
+namespace recite {
+namespace {
+
+class Ranks : public testing::TestWithParam<std::tuple<Architecture, Precision, int>> {};
+
+TEST_P(Ranks, TrainAsOneRankDoes) {
+  const auto [architecture, precision, ranks] = GetParam();
+  const Job job = tiny_job(architecture, precision);
+  const double tolerance = precision == Precision::float64 ? 1e-10 : 1e-4;
+  ThreadGroup::run(ranks, [&](Group group) {
+    const RankDifference difference = compare_with_one_rank(job, group);
+    EXPECT_TRUE(difference.losses <= tolerance) << difference.losses;
+    EXPECT_TRUE(difference.grad_norms <= tolerance) << difference.grad_norms;
+    EXPECT_TRUE(difference.weights <= tolerance) << difference.weights;
+    EXPECT_TRUE(difference.counts_equal);
+  });
+}
+
+std::string name_of_ranks(const testing::TestParamInfo<Ranks::ParamType>& instance) {
+  const auto [architecture, precision, ranks] = instance.param;
+  return std::string(name_of(architecture)) + "_" + std::string(name_of(precision)) + "_" + std::to_string(ranks);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Ranks,
+                         testing::Combine(testing::Values(Architecture::rope, Architecture::mamba, Architecture::lstm),
+                                          testing::Values(Precision::float32, Precision::float64),
+                                          testing::Values(1, 2, 4)),
+                         name_of_ranks);
+
+TEST(RankRows, UnevenSharesAndSeparatedExamplesGiveTheSameTraining) {
+  Job job = tiny_job(Architecture::lstm, Precision::float64);
+  job.train.batch_size = 7;
+  job.train.micro_batch_size = 2;
+  job.train.packed_state = PackedState::reset;
+  job.train.steps = 12;
+  ThreadGroup::run(3, [&](Group group) {
+    const RankDifference difference = compare_with_one_rank(job, group);
+    EXPECT_TRUE(difference.losses <= 1e-10) << difference.losses;
+    EXPECT_TRUE(difference.weights <= 1e-10) << difference.weights;
+    EXPECT_TRUE(difference.counts_equal);
+  });
+}
+
+TEST(RankWeights, AreTheSameBitsOnEveryRank) {
+  const Job job = tiny_job(Architecture::rope, Precision::float32);
+  std::vector<std::vector<torch::Tensor>> weights(4);
+  ThreadGroup::run(4, [&](Group group) {
+    Trainer trainer(job, torch::kCPU, group);
+    for (int step = 0; step < 20; ++step) trainer.step();
+    weights[static_cast<size_t>(group.rank())] = weights_of(trainer.model());
+  });
+  for (size_t rank = 1; rank < weights.size(); ++rank) {
+    for (size_t p = 0; p < weights[0].size(); ++p) EXPECT_TRUE(torch::equal(weights[rank][p], weights[0][p]));
+  }
+}
+
+TEST(StopVote, OfOneRankReachesAllInTheSameStep) {
+  const Job job = tiny_job(Architecture::rope, Precision::float32);
+  ThreadGroup::run(3, [&](Group group) {
+    Trainer trainer(job, torch::kCPU, group);
+    EXPECT_FALSE(trainer.step().stop_voted);
+    EXPECT_TRUE(trainer.step(group.rank() == 2).stop_voted);
+    EXPECT_EQ(trainer.steps_done(), 2);
+    EXPECT_FALSE(trainer.step().stop_voted);
+  });
+}
+
+TEST(NotFiniteLoss, OfOneRankIsThrownByAll) {
+  const Job job = tiny_job(Architecture::rope, Precision::float32);
+  ThreadGroup::run(2, [&](Group group) {
+    Trainer trainer(job, torch::kCPU, group);
+    trainer.step();
+    if (group.rank() == 1) {
+      const torch::NoGradGuard no_grad;
+      trainer.model().parameters().front().tensor.fill_(std::nan(""));
+    }
+    EXPECT_THROW(trainer.step(), NotFinite);
+    EXPECT_EQ(trainer.steps_done(), 1);
+  });
+}
+
+// Small integers that differ by rank and place: their float sums are exact.
+TEST(GradientReducer, SumsEveryElementOfEveryBucket) {
+  constexpr int64_t size = 1000;
+  constexpr int ranks = 3;
+  for (const auto dtype : {torch::kFloat32, torch::kFloat64}) {
+    for (const int64_t bucket_bytes : {64, 1000, 1 << 20}) {
+      ThreadGroup::run(ranks, [&](Group group) {
+        torch::Tensor gradients = torch::arange(size, dtype) * (group.rank() + 1);
+        GradientReducer(gradients, group.device, bucket_bytes).reduce();
+        EXPECT_TRUE(torch::equal(gradients, torch::arange(size, dtype) * (1 + 2 + 3)));
+      });
+    }
+  }
+}
+
+}  // namespace
+}  // namespace recite
