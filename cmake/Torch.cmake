@@ -16,6 +16,14 @@ file(GLOB torch_dependency_dirs "${site_packages}/nvidia/*/lib")
 
 add_library(recite_torch INTERFACE)
 add_library(recite::torch ALIAS recite_torch)
+# The wheel's include folder brings headers of another fmt, without its library: ours must be found first.
+get_target_property(fmt_include fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
+if(NOT fmt_include)
+  find_path(fmt_include fmt/format.h REQUIRED)
+endif()
+file(MAKE_DIRECTORY "${CMAKE_BINARY_DIR}/include")
+file(CREATE_LINK "${fmt_include}/fmt" "${CMAKE_BINARY_DIR}/include/fmt" SYMBOLIC)
+target_include_directories(recite_torch SYSTEM INTERFACE "${CMAKE_BINARY_DIR}/include")
 target_include_directories(recite_torch SYSTEM INTERFACE
   "${torch_dir}/include" "${torch_dir}/include/torch/csrc/api/include")
 target_link_directories(recite_torch INTERFACE "${torch_dir}/lib")

@@ -44,7 +44,7 @@ std::string word_cases() {
 }
 
 // bash breaks words at '=': "--a=b" arrives as "--a", "=", "b".
-constexpr const char* bash_script = R"(_recite_values() {{
+constexpr const char* bash_script = R"sh(_recite_values() {{
   local values=
   case "$1:$2" in
 {value_cases}  esac
@@ -76,9 +76,8 @@ _recite() {{
   else
     COMPREPLY=($(compgen -W "$(_recite_words "$verb")" -- "$current"))
   fi
-}
-}
-)";
+}}
+)sh";
 
 std::string bash_functions() {
   return fmt::format(bash_script, fmt::arg("value_cases", value_cases()), fmt::arg("word_cases", word_cases()),

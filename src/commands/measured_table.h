@@ -4,6 +4,7 @@
 #include <iosfwd>
 #include <vector>
 
+#include "jobs/job.h"
 #include "results/reader.h"
 
 namespace recite {

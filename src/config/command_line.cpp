@@ -170,7 +170,7 @@ class Sorter {
   explicit Sorter(const Verb& verb) : verb_(verb) {}
 
   void take(const po::option& option) {
-    if (option.unregistered) unknown_option(verb_, option.original_tokens.front());
+    if (option.unregistered) unknown_option(verb_, split(option.original_tokens.front(), '=').front());
     const std::string& name = option.string_key;
     const std::string value = option.value.empty() ? "true" : option.value.back();
     if (name == "operand") {

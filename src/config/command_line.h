@@ -11,15 +11,15 @@ namespace recite {
 
 // An option of one verb alone ("--retry-failed"), as opposed to the sections' options of config/options.h.
 struct VerbOption {
-  std::string name;                   // "max-hours"; '-' and '_' are equal on the command line
-  char letter = 0;                    // 'o' for -o; 0: none
-  std::string value;                  // "HOURS"; empty: a flag
+  std::string name;   // "max-hours"; '-' and '_' are equal on the command line
+  char letter = 0;    // 'o' for -o; 0: none
+  std::string value;  // "HOURS"; empty: a flag
   std::string help;
-  std::vector<std::string> names;     // allowed values, where they are few
+  std::vector<std::string> names;  // allowed values, where they are few
 };
 
 struct Example {
-  std::string command;                // works as it stands
+  std::string command;  // works as it stands
   std::string says;
 };
 
@@ -37,11 +37,11 @@ struct Verb {
 struct Arguments {
   bool help = false;
   std::vector<std::string> operands;
-  std::map<std::string, std::vector<std::string>> own;              // of VerbOption::name; a flag has the value "true"
-  std::vector<std::pair<std::string, std::string>> settings;        // full option name, value, in the order given
+  std::map<std::string, std::vector<std::string>> own;        // of VerbOption::name; a flag has the value "true"
+  std::vector<std::pair<std::string, std::string>> settings;  // full option name, value, in the order given
 
   bool has(const std::string& name) const { return own.count(name) > 0; }
-  std::optional<std::string> text(const std::string& name) const;   // the last one given
+  std::optional<std::string> text(const std::string& name) const;  // the last one given
   // Throw UsageError where the value is no number of that range.
   int64_t integer(const std::string& name, int64_t otherwise, int64_t low, int64_t high) const;
   double number(const std::string& name, double otherwise, double low, double high) const;
@@ -57,9 +57,9 @@ std::string help_text(const Verb& verb);
 
 // A word that may follow `recite VERB`, for completion.
 struct OptionWord {
-  std::string word;                   // "--train.precision", "--lr", "-o"
+  std::string word;  // "--train.precision", "--lr", "-o"
   bool takes_value = true;
-  std::vector<std::string> values;    // where they are few
+  std::vector<std::string> values;  // where they are few
 };
 std::vector<OptionWord> option_words(const Verb& verb);
 

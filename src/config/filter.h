@@ -21,7 +21,7 @@ class Filter {
 
  private:
   std::string text_;
-  std::vector<std::pair<const Option*, std::string>> parts_;   // option, value as the option writes it
+  std::vector<std::pair<const Option*, std::string>> parts_;  // option, value as the option writes it
 };
 
 }  // namespace recite

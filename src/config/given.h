@@ -11,12 +11,12 @@ namespace recite {
 
 struct Given {
   std::string text;
-  std::string place;   // "sweep.ini:12", "command line"
+  std::string place;  // "sweep.ini:12", "command line"
 };
 
 struct GivenSweep {
-  std::map<std::string, std::vector<Given>> options;                      // full name -> as often as it was given
-  std::map<Architecture, std::map<std::string, Given>> overrides;         // sections of models
+  std::map<std::string, std::vector<Given>> options;               // full name -> as often as it was given
+  std::map<Architecture, std::map<std::string, Given>> overrides;  // sections of models
 };
 
 // Throws UsageError for unknown sections and keys, and for what may not be repeated.

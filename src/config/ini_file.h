@@ -9,8 +9,8 @@ namespace recite {
 struct IniEntry {
   std::string section;
   std::string key;
-  std::string value;    // without comment and outer blanks; may be empty
-  int line = 0;         // from 1
+  std::string value;  // without comment and outer blanks; may be empty
+  int line = 0;       // from 1
 };
 
 // '#' and ';' begin a comment at the start of a line or after a blank. Throws UsageError ("PATH:LINE: ...") for a line

@@ -21,12 +21,12 @@ struct Range {
 // "an integer >= 1", "a number in 0..1"
 std::string describe(const std::string& kind, Range range);
 
-// Each throws UsageError that says what is allowed. Lists: "1, 2, 3", ranges "from:to" and "from:to:step" with both ends
-// included (a step that misses `to` is refused), or both mixed.
+// Each throws UsageError that says what is allowed. Lists: "1, 2, 3", ranges "from:to" and "from:to:step" with both
+// ends included (a step that misses `to` is refused), or both mixed.
 int64_t read_integer(const std::string& text, Range range);
 double read_number(const std::string& text, Range range);
-double read_seconds(const std::string& text, Range range);   // "60", "60 s", "5 min", "1.5 h"
-bool read_flag(const std::string& text);                     // true false yes no on off 1 0
+double read_seconds(const std::string& text, Range range);  // "60", "60 s", "5 min", "1.5 h"
+bool read_flag(const std::string& text);                    // true false yes no on off 1 0
 std::vector<int> read_integers(const std::string& text, Range range);
 std::vector<TaskKind> read_tasks(const std::string& text);
 

@@ -71,7 +71,7 @@ torch::Tensor causal_conv1d_from(const torch::Tensor& x, const torch::Tensor& we
 
 torch::Tensor composed_causal_conv1d(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
                                      const torch::Tensor& window) {
-  const torch::Tensor padded = torch::cat({window, x}, 1);   // (B, W-1+T, D)
+  const torch::Tensor padded = torch::cat({window, x}, 1);  // (B, W-1+T, D)
   torch::Tensor sum = bias;
   for (int64_t k = 0; k < weight.size(1); ++k) sum = sum + weight.select(1, k) * padded.narrow(1, k, x.size(1));
   return torch::silu(sum);

@@ -74,8 +74,9 @@ ScanTensors backward_cpu(const ScanTensors& in, const torch::Tensor& states, con
 class ScanFunction : public torch::autograd::Function<ScanFunction> {
  public:
   static torch::Tensor forward(AutogradContext* context, torch::Tensor u, torch::Tensor delta, torch::Tensor A,
-                               torch::Tensor B, torch::Tensor C, torch::Tensor D, torch::Tensor z,
+                               torch::Tensor B, torch::Tensor C, torch::Tensor D, std::optional<torch::Tensor> gate,
                                torch::Tensor delta_bias) {
+    const torch::Tensor z = gate.value_or(torch::Tensor());
     const ScanTensors in{u, delta, A, B, C, D, z, delta_bias};
     const auto [batch, time, channels, state] = shape_of(in);
     torch::Tensor states = torch::empty({batch, kernels::scan_checkpoints(time), channels, state}, u.options());
@@ -111,7 +112,8 @@ torch::Tensor selective_scan(const ScanTensors& in) {
   }
   const ScanTensors c = contiguous(in);
   if (!wants_gradient(c)) return forward_cpu(c, {}, {}, {});
-  return ScanFunction::apply(c.u, c.delta, c.A, c.B, c.C, c.D, c.z, c.delta_bias);
+  const auto gate = c.z.defined() ? std::optional(c.z) : std::nullopt;
+  return ScanFunction::apply(c.u, c.delta, c.A, c.B, c.C, c.D, gate, c.delta_bias);
 }
 
 torch::Tensor selective_scan_from(const ScanTensors& in, torch::Tensor& state) {

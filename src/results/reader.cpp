@@ -1,5 +1,8 @@
 #include "results/reader.h"
 
+#include <fmt/format.h>
+#include <hdf5.h>
+
 #include "results/codec.h"
 #include "results/results_file.h"
 #include "results/table.h"
@@ -32,6 +35,12 @@ ResultsContents read_results(const std::string& path) {
           .events = rows_of<EventRow>(tables.events),
           .evaluations = rows_of<EvaluationRow>(tables.evaluations),
           .training = rows_of<TrainingRow>(tables.training)};
+}
+
+std::string results_library_version() {
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  return fmt::format("HDF5 {}.{}.{}", major, minor, release);
 }
 
 }  // namespace recite

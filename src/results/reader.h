@@ -35,4 +35,6 @@ std::vector<JobView> job_views(const ResultsContents& contents);
 std::vector<EvaluationRow> current_evaluations(const ResultsContents& contents);
 std::vector<TrainingRow> current_training(const ResultsContents& contents);   // likewise by (job, step)
 
+std::string results_library_version();   // "HDF5 1.10.8"
+
 }  // namespace recite

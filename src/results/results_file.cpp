@@ -53,7 +53,7 @@ void force_to_disk(const std::string& path) {
   const bool done = descriptor >= 0 && fsync(descriptor) == 0;
   const int reason = errno;
   if (descriptor >= 0) close(descriptor);
-  if (!done) throw Error(fmt::format("cannot write {}: {}", path, std::strerror(reason)));
+  if (!done) throw Error(fmt::format("{}: {}", path, std::strerror(reason)));
 }
 
 // What `h5clear --status --increment=0` sets, here for the opening itself: the file is never marked as anything but
@@ -99,7 +99,7 @@ void create_results_file(const std::string& path, const std::string& name) {
   write_empty_file(unfinished, name);
   force_to_disk(unfinished);
   if (std::rename(unfinished.c_str(), path.c_str()) != 0) {
-    throw Error(fmt::format("cannot create {}: {}", path, std::strerror(errno)));
+    throw Error(fmt::format("cannot rename {}: {}", unfinished, std::strerror(errno)));
   }
   const auto folder = std::filesystem::path(path).parent_path();
   force_to_disk(folder.empty() ? "." : folder.string());

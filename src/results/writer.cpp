@@ -36,8 +36,19 @@ int64_t checked_last_epoch(const std::string& path, const std::string& name) {
   return last_epoch(open_tables(file, path).runs);
 }
 
-// The library reports a file that is too large as an error only if the signal does not end the process first.
-void ignore_file_size_signal() { std::signal(SIGXFSZ, SIG_IGN); }
+// For the holder of the lock.
+FileHandle open_or_create(const std::string& path, const std::string& name) {
+  // A file that grows too large is an error of the write only if the signal does not end the process first.
+  std::signal(SIGXFSZ, SIG_IGN);
+  // Looks again: another writer may have made the file before this one got the lock.
+  checked_last_epoch(path, name);
+  try {
+    if (!std::filesystem::exists(path)) create_results_file(path, name);
+    return open_to_append(path);
+  } catch (const Error& error) {
+    throw Error(fmt::format("cannot write {}: {}", path, error.what()));
+  }
+}
 
 }  // namespace
 
@@ -69,16 +80,7 @@ ResultsWriter::State::State(const std::string& results_path, const std::string& 
     : path(results_path),
       nowhere(memfd_create("results", MFD_CLOEXEC)),
       lock(path, checked_last_epoch(path, name)),
-      file([&] {
-        ignore_file_size_signal();
-        // Again, under the lock: another writer may have made the file in between.
-        if (std::filesystem::exists(path)) {
-          checked_last_epoch(path, name);
-        } else {
-          create_results_file(path, name);
-        }
-        return open_to_append(path);
-      }()),
+      file(open_or_create(path, name)),
       tables(open_tables(file, path)) {}
 
 ResultsWriter::State::~State() {

@@ -7,7 +7,7 @@
 #include <map>
 
 #include "base/build_info.h"
-#include "sweep/device.h"
+#include "results/reader.h"
 
 namespace recite {
 

@@ -75,7 +75,7 @@ TEST(ParseArguments, WrongUseIsRefused) {
   EXPECT_THAT(refusal([] {
                 parse({"a", "--train.step=5"});
               }),
-              AllOf(HasSubstr("unknown option '--train.step"), HasSubstr("did you mean '--train.steps'")));
+              AllOf(HasSubstr("unknown option '--train.step'"), HasSubstr("did you mean '--train.steps'")));
   EXPECT_THAT(refusal([] { parse({"a", "--hidden_size=5"}); }), HasSubstr("unknown option"));  // no section [model]
   EXPECT_THAT(refusal([] { parse({"a", "-x"}); }), HasSubstr("unknown option '-x'"));
   EXPECT_THAT(refusal([] { parse({}); }), AllOf(HasSubstr("FILE is missing"), HasSubstr("recite try FILE [OTHER]")));

@@ -75,8 +75,9 @@ Tensor head_output(const ModelSpec& spec, int head, Tensor q, Tensor k, const Te
     scores = scores + q.slice(1, rotary).matmul(k.slice(1, rotary).t());
   scores = scores / std::sqrt(static_cast<double>(size));
   const Tensor biases = torch::zeros({time, time}, torch::kFloat64);
+  auto entry = biases.accessor<double, 2>();
   for (int64_t i = 0; i < time; ++i)
-    for (int64_t j = 0; j < time; ++j) biases[i][j] = bias(spec, head, i, j);
+    for (int64_t j = 0; j < time; ++j) entry[i][j] = bias(spec, head, i, j);
   return torch::softmax(scores + biases, 1).matmul(v);
 }
 

@@ -6,6 +6,7 @@ RECITE_RESULTS_PROCESS names the program of results_process.cpp; RECITE_KILL_ROU
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import threading
@@ -165,6 +166,23 @@ def test_reader_that_stays_open_follows_the_writer(start, tmp_path):
     assert writer.communicate("close\n")[1] == ""
     with h5py.File(path, "r") as file:
         assert len(file["training"]) == 39
+
+
+@pytest.mark.parametrize("room", [0, 600, 2000, 3000])
+def test_file_that_cannot_be_made_for_want_of_space_is_an_error_and_made_later(start, tmp_path, room):
+    path = str(tmp_path / "results.h5")
+    limited = subprocess.run(
+        [PROCESS, "obey", path],
+        input="",
+        capture_output=True,
+        text=True,
+        timeout=20,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
+    )
+    assert limited.returncode == 1
+    assert path in limited.stderr and "File too large" in limited.stderr
+    order(start("obey", path), "append")
+    assert counts_by_h5py(path)["training"] == 1
 
 
 def test_second_writer_is_refused_while_the_first_lives_and_no_longer(start, tmp_path):
