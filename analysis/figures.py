@@ -16,8 +16,19 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from analysis import style
 from analysis.curves import (
-    BAND_OF_SEEDS, BAND_OF_STRINGS, Curve, Data, Panel, efficiency_curves, efficiency_length, length_curves, loss_bin,
-    loss_curves, loss_panels, metric_of, panels,
+    BAND_OF_SEEDS,
+    BAND_OF_STRINGS,
+    Curve,
+    Data,
+    Panel,
+    efficiency_curves,
+    efficiency_length,
+    length_curves,
+    loss_bin,
+    loss_curves,
+    loss_panels,
+    metric_of,
+    panels,
 )
 from analysis.legend import TRAINING_MAXIMUM, draw_legend
 

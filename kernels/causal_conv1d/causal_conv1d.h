@@ -18,7 +18,8 @@ template <class Real>
 void causal_conv1d_forward_cpu(const ConvShape& shape, const Real* x, const Real* weight, const Real* bias,
                                const Real* initial, Real* y);
 
-// Writes dx (B, T, D), dweight (D, W), dbias (D); `initial` is zeros in training. Sums over batch and time in a fixed order.
+// Writes dx (B, T, D), dweight (D, W), dbias (D); `initial` is zeros in training. Sums over batch and time in a fixed
+// order.
 template <class Real>
 void causal_conv1d_backward_cpu(const ConvShape& shape, const Real* x, const Real* weight, const Real* bias,
                                 const Real* dy, Real* dx, Real* dweight, Real* dbias);

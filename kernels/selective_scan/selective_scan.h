@@ -25,15 +25,15 @@ inline int64_t scan_checkpoints(int64_t time) {
 
 template <class Real>
 struct ScanInputs {
-  const Real* u;            // (B, T, D)
-  const Real* delta;        // (B, T, D), before bias and softplus
-  const Real* A;            // (D, N), negative
-  const Real* B;            // (B, T, N)
-  const Real* C;            // (B, T, N)
-  const Real* D;            // (D)
-  const Real* z;            // (B, T, D) or null: no gate
-  const Real* delta_bias;   // (D)
-  const Real* initial;      // (B, D, N) or null: zeros
+  const Real* u;           // (B, T, D)
+  const Real* delta;       // (B, T, D), before bias and softplus
+  const Real* A;           // (D, N), negative
+  const Real* B;           // (B, T, N)
+  const Real* C;           // (B, T, N)
+  const Real* D;           // (D)
+  const Real* z;           // (B, T, D) or null: no gate
+  const Real* delta_bias;  // (D)
+  const Real* initial;     // (B, D, N) or null: zeros
 };
 
 // y (B, T, D). states (B, scan_checkpoints(T), D, N): the state before each interval, or null when there will be no
@@ -42,8 +42,8 @@ template <class Real>
 void selective_scan_forward_cpu(const ScanShape& shape, const ScanInputs<Real>& in, Real* y, Real* states, Real* final);
 
 // Gradients of a scalar whose gradient in y is dy. Each is written, not added to; dz is null when z is. dB and dC are
-// sums over channels, dA, dD and d_delta_bias over batch and time, all in a fixed order: the same bits at each call with
-// the same number of threads.
+// sums over channels, dA, dD and d_delta_bias over batch and time, all in a fixed order: the same bits at each call
+// with the same number of threads.
 template <class Real>
 struct ScanGradients {
   Real* u;

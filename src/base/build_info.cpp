@@ -3,7 +3,8 @@
 namespace recite {
 
 const BuildInfo& build_info() {
-  static const BuildInfo info{RECITE_VERSION, RECITE_GIT_COMMIT, RECITE_COMPILER, RECITE_BUILD_TYPE, RECITE_HAS_CUDA != 0};
+  static const BuildInfo info{RECITE_VERSION, RECITE_GIT_COMMIT, RECITE_COMPILER, RECITE_BUILD_TYPE,
+                              RECITE_HAS_CUDA != 0};
   return info;
 }
 

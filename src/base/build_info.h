@@ -6,11 +6,11 @@
 namespace recite {
 
 struct BuildInfo {
-  std::string version;      // "0.1.0"
-  std::string git_commit;   // at configure time; "" outside a checkout; "-dirty" when it had changes
-  std::string compiler;     // "GNU 12.2.0"
-  std::string build_type;   // "RelWithDebInfo"
-  bool cuda = false;        // built with GPU support
+  std::string version;     // "0.1.0"
+  std::string git_commit;  // at configure time; "" outside a checkout; "-dirty" when it had changes
+  std::string compiler;    // "GNU 12.2.0"
+  std::string build_type;  // "RelWithDebInfo"
+  bool cuda = false;       // built with GPU support
 };
 
 const BuildInfo& build_info();

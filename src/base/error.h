@@ -23,11 +23,11 @@ class UsageError : public Error {
 };
 
 enum class ExitCode : int {
-  done = 0,        // every job is done
-  internal = 1,    // a defect or a broken machine
-  usage = 2,       // wrong use; nothing was started
-  jobs_failed = 3, // the sweep ended, and some jobs failed for good
-  stopped = 75,    // stopped early: the same command goes on (EX_TEMPFAIL)
+  done = 0,         // every job is done
+  internal = 1,     // a defect or a broken machine
+  usage = 2,        // wrong use; nothing was started
+  jobs_failed = 3,  // the sweep ended, and some jobs failed for good
+  stopped = 75,     // stopped early: the same command goes on (EX_TEMPFAIL)
 };
 
 }  // namespace recite

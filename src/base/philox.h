@@ -14,18 +14,24 @@ namespace recite {
 std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
 
 // What a stream is for: the first part of its name, so that no two uses ever share numbers.
-enum class Purpose : uint64_t { training_string = 1, evaluation_string = 2, initial_weight = 3, dropout_mask = 4, sample = 5 };
+enum class Purpose : uint64_t {
+  training_string = 1,
+  evaluation_string = 2,
+  initial_weight = 3,
+  dropout_mask = 4,
+  sample = 5
+};
 
-// The stream (purpose, seed, name...): 2^64 blocks of 4 numbers. The name is hashed to the upper half of the counter, the
-// purpose and the seed to the key.
+// The stream (purpose, seed, name...): 2^64 blocks of 4 numbers. The name is hashed to the upper half of the counter,
+// the purpose and the seed to the key.
 class PhiloxStream {
  public:
   PhiloxStream(Purpose purpose, uint64_t seed, std::initializer_list<uint64_t> name);
 
-  uint32_t next();                      // uniform in 0..2^32-1
-  uint32_t below(uint32_t bound);       // uniform in 0..bound-1 without bias (Lemire's rejection); bound > 0
-  double uniform();                     // uniform in [0, 1), 53 bits
-  double normal();                      // N(0, 1), Box-Muller, one value for two uniforms
+  uint32_t next();                 // uniform in 0..2^32-1
+  uint32_t below(uint32_t bound);  // uniform in 0..bound-1 without bias (Lemire's rejection); bound > 0
+  double uniform();                // uniform in [0, 1), 53 bits
+  double normal();                 // N(0, 1), Box-Muller, one value for two uniforms
 
  private:
   std::array<uint32_t, 2> key_;

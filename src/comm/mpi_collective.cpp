@@ -1,7 +1,7 @@
 #include "comm/mpi_collective.h"
 
 #include <fmt/format.h>
-#include <mpi-ext.h>   // after mpi.h
+#include <mpi-ext.h>  // after mpi.h
 
 #include <algorithm>
 #include <cstdio>
@@ -20,10 +20,14 @@ struct ElementInfo {
 
 ElementInfo info_of(ElementType type) {
   switch (type) {
-    case ElementType::float32: return {MPI_FLOAT, 4};
-    case ElementType::float64: return {MPI_DOUBLE, 8};
-    case ElementType::int64: return {MPI_INT64_T, 8};
-    case ElementType::bytes: return {MPI_BYTE, 1};
+    case ElementType::float32:
+      return {MPI_FLOAT, 4};
+    case ElementType::float64:
+      return {MPI_DOUBLE, 8};
+    case ElementType::int64:
+      return {MPI_INT64_T, 8};
+    case ElementType::bytes:
+      return {MPI_BYTE, 1};
   }
   throw Error("unknown element type");
 }
@@ -43,8 +47,7 @@ std::string mpi_error(int code) {
 MpiCollective::MpiCollective(MPI_Group members, const GroupRequest& request)
     : deadline_(request.deadline), while_waiting_(request.while_waiting) {
   // MPI_Comm_create_group fails for ever once a rank of the world is lost; this one works among the survivors.
-  const int code =
-      MPI_Comm_create_from_group(members, request.name.c_str(), MPI_INFO_NULL, MPI_ERRORS_RETURN, &comm_);
+  const int code = MPI_Comm_create_from_group(members, request.name.c_str(), MPI_INFO_NULL, MPI_ERRORS_RETURN, &comm_);
   if (code != MPI_SUCCESS) throw PeerLost(fmt::format("cannot form group {}: {}", request.name, mpi_error(code)));
   MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
   MPI_Comm_rank(comm_, &rank_);
@@ -62,8 +65,7 @@ void MpiCollective::all_reduce_sum(void* data, size_t count, ElementType type) {
   for (size_t done = 0; done < count; done += piece) {
     MPI_Request request;
     const int n = static_cast<int>(std::min(piece, count - done));
-    const int code =
-        MPI_Iallreduce(MPI_IN_PLACE, bytes + done * info.size, n, info.type, MPI_SUM, comm_, &request);
+    const int code = MPI_Iallreduce(MPI_IN_PLACE, bytes + done * info.size, n, info.type, MPI_SUM, comm_, &request);
     if (code != MPI_SUCCESS) fail(code, "all-reduce");
     finish(request, "all-reduce");
   }
@@ -117,7 +119,7 @@ void MpiCollective::finish(MPI_Request request, const char* what) {
 void MpiCollective::fail(int code, const char* what) {
   broken_ = true;
 #ifdef MPIX_ERR_PROC_FAILED
-  MPIX_Comm_revoke(comm_);   // the other ranks of the group stop waiting, too
+  MPIX_Comm_revoke(comm_);  // the other ranks of the group stop waiting, too
 #endif
   throw PeerLost(fmt::format("{}: {}", what, mpi_error(code)));
 }

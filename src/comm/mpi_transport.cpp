@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 #include <mpi.h>
 
-#include <mpi-ext.h>   // needs mpi.h before it
+#include <mpi-ext.h>  // needs mpi.h before it
 
 #include <cstdio>
 #include <cstdlib>
@@ -68,8 +68,8 @@ class MpiTransport final : public Transport {
 
   int rank_ = 0;
   int size_ = 1;
-  int next_ = 0;                     // where the next look begins, so that no rank is heard before the others for ever
-  std::list<Outgoing> outgoing_;     // MPI reads the bodies until their requests are done
+  int next_ = 0;                  // where the next look begins, so that no rank is heard before the others for ever
+  std::list<Outgoing> outgoing_;  // MPI reads the bodies until their requests are done
   std::set<int> lost_;
   std::vector<int> newly_lost_;
 };
@@ -85,7 +85,7 @@ MpiTransport::MpiTransport() {
 
 bool MpiTransport::survives_lost_ranks() const {
 #ifdef MPIX_ERR_PROC_FAILED
-  const char* enabled = std::getenv("OMPI_MCA_mpi_ft_enable");   // what `mpirun --with-ft ulfm` tells its ranks
+  const char* enabled = std::getenv("OMPI_MCA_mpi_ft_enable");  // what `mpirun --with-ft ulfm` tells its ranks
   return enabled != nullptr && std::string(enabled) != "0" && std::string(enabled) != "false";
 #else
   return false;
@@ -180,7 +180,7 @@ void MpiTransport::leave(bool some_rank_was_lost) {
         },
         nullptr, 5, "last messages");
   } catch (const Error&) {
-    some_rank_was_lost = true;   // somebody does not listen any more: do not wait for it in MPI_Finalize either
+    some_rank_was_lost = true;  // somebody does not listen any more: do not wait for it in MPI_Finalize either
   }
   if (some_rank_was_lost || !lost_.empty()) {
     std::fflush(nullptr);

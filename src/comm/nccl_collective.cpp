@@ -12,10 +12,14 @@ constexpr cudaStream_t default_stream = nullptr;
 
 ncclDataType_t nccl_type(ElementType type) {
   switch (type) {
-    case ElementType::float32: return ncclFloat32;
-    case ElementType::float64: return ncclFloat64;
-    case ElementType::int64: return ncclInt64;
-    case ElementType::bytes: return ncclUint8;
+    case ElementType::float32:
+      return ncclFloat32;
+    case ElementType::float64:
+      return ncclFloat64;
+    case ElementType::int64:
+      return ncclInt64;
+    case ElementType::bytes:
+      return ncclUint8;
   }
   throw Error("unknown element type");
 }
@@ -89,7 +93,7 @@ void NcclCollective::finish(ncclResult_t started, const char* what) {
     };
     wait_until(reduced, while_waiting_, deadline_, what);
   } catch (...) {
-    abort();   // frees the kernels that wait for the lost peer, and with them the stream
+    abort();  // frees the kernels that wait for the lost peer, and with them the stream
     throw;
   }
 }

@@ -35,11 +35,11 @@ class FormedGroup {
 };
 
 struct GroupRequest {
-  std::vector<int> ranks;                  // of the transport, the leader first; all of them must ask for the same group
-  std::string name;                        // unique among the groups that live at the same time
-  bool on_gpu = false;                     // add a device backend (NCCL) on the current CUDA device
-  double deadline = 60;                    // seconds that a rank waits for its peers before it throws PeerLost
-  std::function<void()> while_waiting;     // called again and again while a rank waits for its peers; may throw
+  std::vector<int> ranks;               // of the transport, the leader first; all of them must ask for the same group
+  std::string name;                     // unique among the groups that live at the same time
+  bool on_gpu = false;                  // add a device backend (NCCL) on the current CUDA device
+  double deadline = 60;                 // seconds that a rank waits for its peers before it throws PeerLost
+  std::function<void()> while_waiting;  // called again and again while a rank waits for its peers; may throw
 };
 
 class Transport {
@@ -47,14 +47,14 @@ class Transport {
   virtual ~Transport() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  virtual std::string description() const = 0;   // "Open MPI 5.0.11, ULFM" or "one process"
+  virtual std::string description() const = 0;  // "Open MPI 5.0.11, ULFM" or "one process"
   // False: the loss of a rank ends the whole run (an MPI without ULFM, or one process).
   virtual bool survives_lost_ranks() const = 0;
 
   // Queues a message; to a rank that is lost it is dropped.
   virtual void send(int to, std::string body) = 0;
-  // The next message from any rank, if one has arrived. Workers hear the coordinator alone, and get CoordinatorLost when
-  // it is gone.
+  // The next message from any rank, if one has arrived. Workers hear the coordinator alone, and get CoordinatorLost
+  // when it is gone.
   virtual std::optional<Message> receive() = 0;
   // Ranks found dead since the last call (coordinator only), and whether none ever was.
   virtual std::vector<int> take_lost_ranks() = 0;
@@ -77,8 +77,8 @@ std::unique_ptr<Transport> make_mpi_transport();
 // A coordinator's end (rank 0) and a worker's end (rank 1) in one process; each end may be used by one thread.
 std::pair<std::unique_ptr<Transport>, std::unique_ptr<Transport>> make_local_transports();
 
-std::string mpi_library_version();         // callable before MPI is initialised
-std::string nccl_version();                // "" in a build without CUDA
+std::string mpi_library_version();  // callable before MPI is initialised
+std::string nccl_version();         // "" in a build without CUDA
 std::string host_name();
 
 }  // namespace recite

@@ -5,10 +5,10 @@
 
 #include "base/build_info.h"
 #include "base/error.h"
+#include "comm/transport.h"
 #include "commands/commands.h"
 #include "commands/machine.h"
 #include "commands/measured_table.h"
-#include "comm/transport.h"
 #include "config/sweep_file.h"
 #include "eval/evaluate.h"
 #include "results/reader.h"
@@ -40,7 +40,8 @@ std::vector<EvaluationRow> measure(SavedModel& saved) {
 }
 
 // The points join the file as a further try of the job: the highest try is what counts for each point.
-void add_to_file(const std::string& path, const Job& job, const std::string& command, const std::vector<EvaluationRow>& rows) {
+void add_to_file(const std::string& path, const Job& job, const std::string& command,
+                 const std::vector<EvaluationRow>& rows) {
   ResultsWriter writer(path, "eval");
   const ResultsContents contents = read_results(path);
   RunRow run;
@@ -49,7 +50,8 @@ void add_to_file(const std::string& path, const Job& job, const std::string& com
   run.build = build_description();
   const int32_t run_number = writer.add_run(run);
   JobRow job_row = job_record(job);
-  EventRow event{-1, 1, run_number, unix_time(), JobState::done, rows.empty() ? 0 : rows.front().step, 1, host_name(), ""};
+  EventRow event{-1, 1,           run_number, unix_time(), JobState::done, rows.empty() ? 0 : rows.front().step,
+                 1,  host_name(), ""};
   for (const JobView& view : job_views(contents))
     if (view.job.id == job_row.id) event.job = view.job.job, event.attempt = view.attempts + 1;
   if (event.job < 0) event.job = writer.add_job(job_row);

@@ -26,7 +26,8 @@ std::vector<EvaluationRow> final_rows(const ResultsContents& contents, const std
       if (job.id() == row.id) last_step[row.job] = -1;
   std::vector<EvaluationRow> rows = current_evaluations(contents);
   for (const EvaluationRow& row : rows)
-    if (const auto step = last_step.find(row.job); step != last_step.end()) step->second = std::max(step->second, row.step);
+    if (const auto step = last_step.find(row.job); step != last_step.end())
+      step->second = std::max(step->second, row.step);
   std::erase_if(rows, [&](const EvaluationRow& row) {
     const auto step = last_step.find(row.job);
     return step == last_step.end() || row.step != step->second;

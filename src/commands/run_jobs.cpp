@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "base/error.h"
+#include "commands/commands.h"
 #include "commands/measured_table.h"
 #include "results/reader.h"
 #include "sweep/roles.h"
@@ -35,19 +36,20 @@ void refuse_missing_gpu(const Sweep& sweep, const std::vector<WorkerInfo>& worke
 
 }  // namespace
 
-int run_jobs(const std::string& verb, const std::vector<std::string>& arguments, const Arguments& given,
-             const std::function<Sweep(const Machine&)>& load) {
+int run_jobs(const std::string& verb, const std::vector<std::string>& arguments,
+             const std::function<Sweep(const Arguments&, const Machine&)>& load) {
   return run_roles(verb, [&](Transport& transport, const std::vector<WorkerInfo>& workers) {
+    const Arguments given = arguments_of(verb, arguments);
+    if (given.help) return ExitCode::done;
     SweepRun run;
-    run.sweep = load({static_cast<int>(workers.size()), every_worker_has_gpu(workers)});
+    run.sweep = load(given, {static_cast<int>(workers.size()), every_worker_has_gpu(workers)});
     refuse_missing_gpu(run.sweep, workers);
     run.results_path = given.text("output").value_or(run.sweep.spec.name + ".h5");
     run.command = command_text(verb, arguments);
     run.retry_failed = given.has("retry-failed");
     run.max_hours = given.number("max-hours", 0, 0, 24 * 365);
     const ExitCode code = coordinate(transport, workers, run);
-    if (verb == "train") 
-      print_measured(std::cout, final_rows(read_results(run.results_path), run.sweep.jobs));
+    if (verb == "train") print_measured(std::cout, final_rows(read_results(run.results_path), run.sweep.jobs));
     return code;
   });
 }

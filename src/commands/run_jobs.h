@@ -10,8 +10,9 @@
 
 namespace recite {
 
-// `load` makes the jobs once it is known what the workers have. Reads the options output, retry-failed and max-hours.
-int run_jobs(const std::string& verb, const std::vector<std::string>& arguments, const Arguments& given,
-             const std::function<Sweep(const Machine&)>& load);
+// Reads the command line on rank 0 alone, so that a wrong one is answered once. `load` makes the jobs once it is known
+// what the workers have. Uses the options output, retry-failed and max-hours.
+int run_jobs(const std::string& verb, const std::vector<std::string>& arguments,
+             const std::function<Sweep(const Arguments&, const Machine&)>& load);
 
 }  // namespace recite

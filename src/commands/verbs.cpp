@@ -171,7 +171,7 @@ Verb version_verb() {
           .sections = {},
           .examples = {{"recite version", "all of it"},
                        {"recite version | head -n 1", "the build alone"},
-                       {"recite version | grep MPI", "one library"}}};
+                       {"recite version | grep HDF5", "one library"}}};
 }
 
 Verb completion_verb() {

@@ -37,16 +37,18 @@ bool takes_section(const Verb& verb, const std::string& section) {
   return std::find(verb.sections.begin(), verb.sections.end(), section) != verb.sections.end();
 }
 
-bool is_own(const Verb& verb, const std::string& name) {
-  return std::any_of(verb.options.begin(), verb.options.end(),
-                     [&](const VerbOption& option) { return folded(option.name) == name; });
+const VerbOption* own_option(const Verb& verb, const std::string& name) {
+  for (const VerbOption& option : verb.options) {
+    if (folded(option.name) == folded(name)) return &option;
+  }
+  return nullptr;
 }
 
 // Aliases of a section's option, less those that the verb uses for itself (eval --model DIR).
 std::vector<std::string> aliases_of(const Verb& verb, const Option& option) {
   std::vector<std::string> aliases;
   for (const std::string& alias : option.aliases) {
-    if (!is_own(verb, alias)) aliases.push_back(alias);
+    if (!own_option(verb, alias)) aliases.push_back(alias);
   }
   return aliases;
 }
@@ -72,8 +74,7 @@ std::vector<po::options_description> groups_of(const Verb& verb) {
   std::vector<po::options_description> groups;
   po::options_description& own = groups.emplace_back("Options", line_width);
   for (const VerbOption& option : verb.options) {
-    const std::string name =
-        option.letter ? fmt::format("{},{}", folded(option.name), option.letter) : folded(option.name);
+    const std::string name = option.letter ? fmt::format("{},{}", option.name, option.letter) : option.name;
     if (option.value.empty()) {
       own.add_options()(name.c_str(), option.help.c_str());
     } else {
@@ -108,12 +109,14 @@ po::options_description accepted(const Verb& verb) {
   return all;
 }
 
-// The word as the parser takes it: names are registered with '_', and Boost would take the word after a bare flag of
-// the sections for its value. "--max-hours=2" -> "--max_hours=2", "--save-models" -> "--save_models=true".
+// The word as the parser takes it: "--max_hours=2" -> "--max-hours=2", "--train.max-length" -> "--train.max_length". A
+// bare flag of the sections gets its value, or Boost would take the next word for it: "--save-models" ->
+// "--save_models=true".
 std::string as_registered(const Verb& verb, const std::string& word) {
   const size_t end = std::min(word.find('='), word.size());
   const std::string name = folded(word.substr(2, end - 2));
-  const Option* option = is_own(verb, name) ? nullptr : find_option(name);
+  if (const VerbOption* own = own_option(verb, name)) return "--" + own->name + word.substr(end);
+  const Option* option = find_option(name);
   const bool bare_flag = option && option->flag && end == word.size();
   return "--" + name + (bare_flag ? "=true" : word.substr(end));
 }
@@ -175,7 +178,7 @@ class Sorter {
     const std::string value = option.value.empty() ? "true" : option.value.back();
     if (name == "operand") {
       given_.operands.insert(given_.operands.end(), option.value.begin(), option.value.end());
-    } else if (const VerbOption* own = own_option(name)) {
+    } else if (const VerbOption* own = own_option(verb_, name)) {
       given_.own[own->name].push_back(value);
     } else if (is_published_length(name)) {
       lengths_[name] = value;
@@ -191,13 +194,6 @@ class Sorter {
   }
 
  private:
-  const VerbOption* own_option(const std::string& name) const {
-    for (const VerbOption& option : verb_.options) {
-      if (folded(option.name) == name) return &option;
-    }
-    return nullptr;
-  }
-
   static bool is_published_length(const std::string& name) {
     return std::any_of(std::begin(published_lengths), std::end(published_lengths),
                        [&](const PublishedLength& each) { return name == each.name; });
@@ -236,11 +232,6 @@ class Sorter {
 bool asks_for_help(const std::vector<std::string>& arguments) {
   const auto end = std::find(arguments.begin(), arguments.end(), "--");
   return std::any_of(arguments.begin(), end, [](const std::string& word) { return word == "--help" || word == "-h"; });
-}
-
-std::string shown(std::string name) {
-  std::replace(name.begin(), name.end(), '_', '-');
-  return name;
 }
 
 }  // namespace
@@ -296,7 +287,7 @@ std::string help_text(const Verb& verb) {
 std::vector<OptionWord> option_words(const Verb& verb) {
   std::vector<OptionWord> words = {{"--help", false, {}}};
   for (const VerbOption& option : verb.options) {
-    words.push_back({"--" + shown(option.name), !option.value.empty(), option.names});
+    words.push_back({"--" + option.name, !option.value.empty(), option.names});
     if (option.letter) words.push_back({fmt::format("-{}", option.letter), !option.value.empty(), option.names});
   }
   for (const Option& option : options()) {

@@ -130,8 +130,7 @@ Option collected(const std::string& name, Member member, std::string help, std::
   return made;
 }
 
-#define FIELD(path) \
-  [](auto& settings) -> auto& { return settings.path; }
+#define FIELD(path) [](auto& settings) -> auto& { return settings.path; }
 
 std::vector<Option> sweep_options() {
   return {

@@ -9,7 +9,8 @@
 namespace recite {
 
 // Measures `point` with eval.num_batches x eval.batch_size strings; batch i is measured by rank i mod G, and every rank
-// returns the same row (task, n_gram, length, mode, n and the accuracies; the caller fills job, try, run, step, examples).
+// returns the same row (task, n_gram, length, mode, n and the accuracies; the caller fills job, try, run, step,
+// examples).
 //
 // teacher_forced: argmax over the task's tokens at each answer position, given the true tokens before it. greedy: each
 // argmax is read back, for exactly as many tokens as the answer has. string_accuracy: the whole answer right, without

@@ -13,7 +13,8 @@ Interval wilson_interval(double right, double n) {
   const double scale = 1 / (1 + z * z / n);
   const double centre = scale * (p + z * z / (2 * n));
   const double half = scale * z * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n));
-  return {std::max(0.0, centre - half), std::min(1.0, centre + half)};
+  // p lies within, and at 0 and 1 it is a bound: rounding must not move it.
+  return {std::clamp(centre - half, 0.0, p), std::clamp(centre + half, p, 1.0)};
 }
 
 }  // namespace recite

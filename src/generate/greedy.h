@@ -7,8 +7,8 @@
 
 namespace recite {
 
-// Continues each row of `prompts` (B, T), int64, all of one length, by `count` tokens: (B, count). The prompt is read in
-// one pass. Only tokens below model.vocabulary() can win.
+// Continues each row of `prompts` (B, T), int64, all of one length, by `count` tokens: (B, count). The prompt is read
+// in one pass. Only tokens below model.vocabulary() can win.
 torch::Tensor greedy_decode(Model& model, const torch::Tensor& prompts, int64_t count);
 
 }  // namespace recite

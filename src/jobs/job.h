@@ -16,7 +16,7 @@ struct Job {
   TrainSpec train;
   EvalSpec eval;
   RunSpec run;
-  int ranks = 1;               // workers that train it together
+  int ranks = 1;  // workers that train it together
 
   // 16 hexadecimal digits: a hash of what changes the trained weights (task, model, train, and eval's
   // stop_at_accuracy with what it looks at). Not of evaluation lengths, ranks, micro batches, logging, device or paths,
@@ -43,7 +43,8 @@ double training_cost(const Job& job);
 
 // Bytes that training needs at its peak on each rank, an estimate:
 //   weights, gradients, two moments   16 B a parameter (32 B in float64), and a 2 B copy of the weights in bf16
-//   activations of one micro batch    rows x context_length x layers x hidden_size x c values of 2 B (bf16), 4 B or 8 B;
+//   activations of one micro batch    rows x context_length x layers x hidden_size x c values of 2 B (bf16), 4 B or 8
+//   B;
 //                                     c = 16 (transformers), 14 + state_dim / 8 (mamba), 8 (lstm)
 //   logits, their softmax, gradient   rows x context_length x vocabulary x 3 values of 4 B or 8 B
 double estimated_memory(const Job& job);
@@ -52,8 +53,8 @@ double estimated_memory(const Job& job);
 std::vector<EvalPoint> eval_points(const Job& job);
 
 // Throws UsageError, naming the option, what it is and what is allowed, where the parts of the job do not fit together:
-// lengths against the context, heads against hidden_size, masked heads, n-gram against lengths, batch against ranks, ...
-// (PAPER facts: copy needs 2 * max_length + 3 tokens). Called for each job before any starts.
+// lengths against the context, heads against hidden_size, masked heads, n-gram against lengths, batch against ranks,
+// ... (PAPER facts: copy needs 2 * max_length + 3 tokens). Called for each job before any starts.
 void check_job(const Job& job);
 
 }  // namespace recite

@@ -15,9 +15,9 @@ namespace recite {
 // arXiv 2402.01032, section 2 and appendix A.
 enum class Architecture { rope, nope, alibi, hard_alibi, mamba, lstm };
 enum class TaskKind { copy, prefix_ngram, suffix_ngram, duplicate_ngram };
-enum class NgramKey { unique, any };             // which keys of a look-up are drawn (tasks/task.h)
-enum class PackedState { carry, reset };         // what a model remembers across the examples packed into one row
-enum class ScoreQuirk { none, published };       // published: head dimensions 16.. count twice in nope, alibi, hard_alibi
+enum class NgramKey { unique, any };        // which keys of a look-up are drawn (tasks/task.h)
+enum class PackedState { carry, reset };    // what a model remembers across the examples packed into one row
+enum class ScoreQuirk { none, published };  // published: head dimensions 16.. count twice in nope, alibi, hard_alibi
 enum class Precision { float32, tf32, bf16, float64 };
 enum class EvalMode { teacher_forced, greedy };
 enum class DeviceKind { automatic, cpu, cuda };
@@ -33,15 +33,15 @@ std::string_view name_of(Precision value);
 std::string_view name_of(EvalMode value);
 std::string_view name_of(DeviceKind value);
 template <class Enum>
-Enum parse_name(std::string_view text);          // e.g. parse_name<Architecture>("T_rope")
+Enum parse_name(std::string_view text);  // e.g. parse_name<Architecture>("T_rope")
 template <class Enum>
-std::vector<std::string> names_of();             // every allowed name, for messages, help and completion
+std::vector<std::string> names_of();  // every allowed name, for messages, help and completion
 
 struct TaskSpec {
   TaskKind kind = TaskKind::copy;
-  int vocab_size = 26;         // letters, 1..26; the model's vocabulary has 4 more tokens
-  int n_gram = 0;              // letters of the key in look-up tasks
-  int length_answer = 0;       // letters of the answer; 0: all that the task allows
+  int vocab_size = 26;    // letters, 1..26; the model's vocabulary has 4 more tokens
+  int n_gram = 0;         // letters of the key in look-up tasks
+  int length_answer = 0;  // letters of the answer; 0: all that the task allows
   NgramKey ngram_key = NgramKey::unique;
 };
 
@@ -49,22 +49,22 @@ struct ModelSpec {
   Architecture architecture = Architecture::rope;
   int hidden_size = 1024;
   int layers = 12;
-  int heads = 16;              // attention only
-  int num_masked_heads = 8;    // hard_alibi only: head i < num_masked_heads sees the last i+1 tokens
-  int state_dim = 32;          // mamba only
-  double dropout = 0.65;       // lstm only: between layers
+  int heads = 16;            // attention only
+  int num_masked_heads = 8;  // hard_alibi only: head i < num_masked_heads sees the last i+1 tokens
+  int state_dim = 32;        // mamba only
+  double dropout = 0.65;     // lstm only: between layers
   ScoreQuirk score_quirk = ScoreQuirk::none;
 };
 
 struct TrainSpec {
   int64_t seed = 0;
   int64_t steps = 2000;
-  int epochs = 1;              // multiplies steps, as in the published code
-  int batch_size = 8;          // rows of a step, over all ranks of the job
-  int micro_batch_size = 0;    // rows of one forward pass on one rank; 0: all of the rank's. Less memory, same gradient
-  int min_length = 5;          // letters of the training strings, both ends included
+  int epochs = 1;            // multiplies steps, as in the published code
+  int batch_size = 8;        // rows of a step, over all ranks of the job
+  int micro_batch_size = 0;  // rows of one forward pass on one rank; 0: all of the rank's. Less memory, same gradient
+  int min_length = 5;        // letters of the training strings, both ends included
   int max_length = 20;
-  int context_length = 220;    // tokens of a packed row
+  int context_length = 220;  // tokens of a packed row
   PackedState packed_state = PackedState::carry;
   double learning_rate = 1e-5;
   int warmup_steps = 100;
@@ -76,33 +76,34 @@ struct TrainSpec {
 };
 
 struct EvalSpec {
-  std::vector<TaskKind> tasks; // empty: the training task
-  std::vector<int> n_grams;    // empty: the training n_gram
+  std::vector<TaskKind> tasks;  // empty: the training task
+  std::vector<int> n_grams;     // empty: the training n_gram
   std::vector<int> lengths = {10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
   int batch_size = 8;
   int num_batches = 3;
-  int64_t every = 0;           // steps between evaluations during training; 0: only after the last step
+  int64_t every = 0;               // steps between evaluations during training; 0: only after the last step
   std::vector<int> every_lengths;  // lengths measured every `every` steps; empty: all of `lengths`
   EvalMode mode = EvalMode::teacher_forced;
   int64_t seed = 0;
-  int context_length = 0;      // tokens; a longer evaluation string is refused. 0: no limit
-  double stop_at_accuracy = 0; // training ends once string accuracy on the training task at stop_length reaches it; 0: never
-  int stop_length = 0;         // length that stop_at_accuracy looks at; 0: the training task's max_length
+  int context_length = 0;  // tokens; a longer evaluation string is refused. 0: no limit
+  double stop_at_accuracy =
+      0;                // training ends once string accuracy on the training task at stop_length reaches it; 0: never
+  int stop_length = 0;  // length that stop_at_accuracy looks at; 0: the training task's max_length
 };
 
 // Does not change the trained weights: not part of a job's identity.
 struct RunSpec {
   DeviceKind device = DeviceKind::automatic;
-  double checkpoint_every = 60;   // seconds
-  int64_t log_every = 10;         // steps between rows of /training
-  int threads = 0;                // of each worker; 0: cores of the host / workers on it
+  double checkpoint_every = 60;  // seconds
+  int64_t log_every = 10;        // steps between rows of /training
+  int threads = 0;               // of each worker; 0: cores of the host / workers on it
   bool save_models = false;
 };
 
 // One cell of /evaluations.
 struct EvalPoint {
   TaskKind task;
-  int n_gram;                  // 0 where the task has no key
+  int n_gram;  // 0 where the task has no key
   int length;
   bool operator==(const EvalPoint&) const = default;
 };

@@ -48,18 +48,18 @@ enum class TooLong {
 template <class Row, class Value>
 struct Column {
   const char* name;
-  Value Row::*member;
+  Value Row::* member;
   size_t bytes;  // in the file
   TooLong too_long = TooLong::refused;
 };
 
 template <class Row, class Value>
-constexpr Column<Row, Value> number(const char* name, Value Row::*member) {
+constexpr Column<Row, Value> number(const char* name, Value Row::* member) {
   return {name, member, sizeof(Value)};
 }
 
 template <class Row>
-constexpr Column<Row, std::string> text(const char* name, std::string Row::*member, size_t bytes, TooLong too_long) {
+constexpr Column<Row, std::string> text(const char* name, std::string Row::* member, size_t bytes, TooLong too_long) {
   return {name, member, bytes, too_long};
 }
 

@@ -42,6 +42,8 @@ template int checked(int, const char*);
 template hid_t checked(hid_t, const char*);
 
 PropertiesHandle file_access() {
+  // At the end of the process the library would try once more to write what could not be written, and crash.
+  [[maybe_unused]] static const herr_t no_exit_handler = H5dont_atexit();
   // Errors become exceptions; the library would also print them.
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
   PropertiesHandle properties(checked(H5Pcreate(H5P_FILE_ACCESS), "cannot make file properties"));

@@ -25,16 +25,16 @@ ResultsContents read_results(const std::string& path);
 // The state of a job is its last event; `lost` and `running` of a run that has ended count as `planned` for going on.
 struct JobView {
   JobRow job;
-  EventRow last;               // its last event
-  int attempts = 0;            // tries so far
-  double started = 0;          // time of the last `running` event; 0: never
+  EventRow last;       // its last event
+  int attempts = 0;    // tries so far
+  double started = 0;  // time of the last `running` event; 0: never
 };
 std::vector<JobView> job_views(const ResultsContents& contents);
 
 // The rows that count: for each (job, step, task, n_gram, length, mode) the row of the highest try (then the last).
 std::vector<EvaluationRow> current_evaluations(const ResultsContents& contents);
-std::vector<TrainingRow> current_training(const ResultsContents& contents);   // likewise by (job, step)
+std::vector<TrainingRow> current_training(const ResultsContents& contents);  // likewise by (job, step)
 
-std::string results_library_version();   // "HDF5 1.10.8"
+std::string results_library_version();  // "HDF5 1.10.8"
 
 }  // namespace recite

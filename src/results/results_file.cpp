@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "results/descriptor.h"
 #include "results/format.h"
 
 namespace recite {
@@ -49,11 +50,8 @@ void write_empty_file(const std::string& path, const std::string& name) {
 }
 
 void force_to_disk(const std::string& path) {
-  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  const bool done = descriptor >= 0 && fsync(descriptor) == 0;
-  const int reason = errno;
-  if (descriptor >= 0) close(descriptor);
-  if (!done) throw Error(fmt::format("{}: {}", path, std::strerror(reason)));
+  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file < 0 || fsync(file) != 0) throw Error(fmt::format("{}: {}", path, std::strerror(errno)));
 }
 
 // What `h5clear --status --increment=0` sets, here for the opening itself: the file is never marked as anything but
@@ -101,6 +99,7 @@ void create_results_file(const std::string& path, const std::string& name) {
   if (std::rename(unfinished.c_str(), path.c_str()) != 0) {
     throw Error(fmt::format("cannot rename {}: {}", unfinished, std::strerror(errno)));
   }
+  // The new name, too, must outlast a failure of power.
   const auto folder = std::filesystem::path(path).parent_path();
   force_to_disk(folder.empty() ? "." : folder.string());
 }

@@ -38,8 +38,6 @@ int64_t checked_last_epoch(const std::string& path, const std::string& name) {
 
 // For the holder of the lock.
 FileHandle open_or_create(const std::string& path, const std::string& name) {
-  // A file that grows too large is an error of the write only if the signal does not end the process first.
-  std::signal(SIGXFSZ, SIG_IGN);
   // Looks again: another writer may have made the file before this one got the lock.
   checked_last_epoch(path, name);
   try {
@@ -141,8 +139,11 @@ void ResultsWriter::State::cut_off() {
   if (dup3(nowhere, descriptor(), O_CLOEXEC) < 0) std::abort();
 }
 
-ResultsWriter::ResultsWriter(const std::string& path, const std::string& sweep_name)
-    : state_(std::make_unique<State>(path, sweep_name)) {}
+ResultsWriter::ResultsWriter(const std::string& path, const std::string& sweep_name) {
+  // A file that grows too large is an error of the write only if the signal does not end the process first.
+  std::signal(SIGXFSZ, SIG_IGN);
+  state_ = std::make_unique<State>(path, sweep_name);
+}
 
 ResultsWriter::~ResultsWriter() = default;
 ResultsWriter::ResultsWriter(ResultsWriter&&) noexcept = default;

@@ -14,9 +14,9 @@
 
 #include "base/text.h"
 #include "results/writer.h"
-#include "sweep/resume.h"
 #include "sweep/ledger.h"
 #include "sweep/progress.h"
+#include "sweep/resume.h"
 #include "sweep/run_record.h"
 #include "sweep/stop_signal.h"
 
@@ -38,17 +38,17 @@ class Coordinator {
   ExitCode run();
 
  private:
-  struct Watched {                       // a running try, as its reports tell
+  struct Watched {  // a running try, as its reports tell
     ProgressReport report;
     Clock::time_point started = Clock::now();
-    int64_t first_step = -1;             // of this try: where its checkpoint was
+    int64_t first_step = -1;  // of this try: where its checkpoint was
     std::optional<Clock::time_point> abandoned;
   };
 
   void set_up_workers();
   void plan_jobs();
   void loop();
-  bool hear();                           // true when a message was handled
+  bool hear();  // true when a message was handled
   void handle(int from, const TryEnded& word);
   void bury_lost_workers();
   void start_tries();
@@ -66,6 +66,8 @@ class Coordinator {
               const std::string& message);
   void drain(const std::string& why);
   SweepSnapshot snapshot() const;
+  RunningJob running_job(const LedgerEntry& entry) const;
+  double estimated_seconds_left(const SweepSnapshot& now) const;
 
   Transport& transport_;
   const std::vector<WorkerInfo>& workers_;
@@ -73,12 +75,13 @@ class Coordinator {
   ResultsWriter writer_;
   int32_t run_number_ = 0;
   Ledger ledger_;
-  std::map<int32_t, Watched> watched_;   // by job row
+  std::map<int32_t, Watched> watched_;  // by job row
   std::map<int32_t, std::vector<int>> broken_;
   ProgressView view_;
   Clock::time_point begin_ = Clock::now();
   Clock::time_point synced_ = Clock::now();
-  double work_done_ = 0;                 // of this run, in units of work_of()
+  double work_done_ = 0;     // by the done jobs of this run, in units of work_of() ...
+  double busy_seconds_ = 0;  // ... and the time that they took, each by itself
   bool quit_now_ = false;
 };
 
@@ -106,8 +109,9 @@ ExitCode Coordinator::run() {
 }
 
 void Coordinator::plan_jobs() {
-  std::vector<LedgerEntry> entries = entries_to_resume(run_.sweep.jobs, read_results(run_.results_path), run_.retry_failed,
-                                                       [this](const LedgerEntry& e) { return folder_of(e); });
+  std::vector<LedgerEntry> entries =
+      entries_to_resume(run_.sweep.jobs, read_results(run_.results_path), run_.retry_failed,
+                        [this](const LedgerEntry& e) { return folder_of(e); });
   for (LedgerEntry& entry : entries) {
     const bool is_new = entry.row < 0;
     if (is_new) entry.row = writer_.add_job(job_record(entry.job));
@@ -128,9 +132,14 @@ void Coordinator::set_up_workers() {
   for (const WorkerInfo& worker : workers_) on_host[worker.hello.host] += 1;
   std::map<std::string, int> index;
   for (const WorkerInfo& worker : workers_) {
+    const Hello& hello = worker.hello;
     const int asked = run_.sweep.jobs.front().run.threads;
-    const int shared = std::max(1, worker.hello.cores / on_host[worker.hello.host]);
-    transport_.send(worker.rank, encode(Setup{index[worker.hello.host]++, asked > 0 ? asked : shared, log_path(worker.rank)}));
+    Setup setup;
+    setup.device_index = index[hello.host]++;
+    setup.threads = asked > 0 ? asked : std::max(1, hello.cores / on_host[hello.host]);
+    setup.shares_gpu = static_cast<int>(hello.gpus.size()) < on_host[hello.host];
+    setup.log_path = log_path(worker.rank);
+    transport_.send(worker.rank, encode(setup));
   }
 }
 
@@ -144,7 +153,7 @@ void Coordinator::loop() {
     kill_stuck_workers();
     heed_stop_wishes();
     if (view_.due()) show_progress();
-    constexpr double sync_every = 10;   // seconds
+    constexpr double sync_every = 10;  // seconds
     if (seconds_since(synced_) >= sync_every) {
       writer_.sync();
       synced_ = Clock::now();
@@ -216,7 +225,8 @@ void Coordinator::start_tries() {
     start.evaluate_only = entry.evaluate_only;
     for (const int rank : given->ranks) transport_.send(rank, encode(start));
     watched_[given->id.job] = {};
-    record(given->id.job, given->id.attempt, JobState::running, 0, start.job.ranks, hello_of(given->ranks.front()).host, "");
+    record(given->id.job, given->id.attempt, JobState::running, 0, start.job.ranks, hello_of(given->ranks.front()).host,
+           "");
   }
 }
 
@@ -232,12 +242,14 @@ void Coordinator::settle(const Verdict& verdict) {
   synced_ = Clock::now();
   if (verdict.state == JobState::done) {
     work_done_ += work_of(entry.job);
+    busy_seconds_ += took;
     discard_checkpoints(folder_of(entry));
   }
   watched_.erase(verdict.id.job);
   broken_.erase(verdict.id.job);
   std::string line = fmt::format("{:<8} {} in {}", name_of(verdict.state), entry.job.label(), duration(took));
-  if (verdict.state == JobState::done && std::isfinite(accuracy)) line += fmt::format(", string accuracy {:.3f}", accuracy);
+  if (verdict.state == JobState::done && std::isfinite(accuracy))
+    line += fmt::format(", string accuracy {:.3f}", accuracy);
   if (!verdict.message.empty()) line += ": " + verdict.message;
   if (verdict.again) line += "; it is tried again";
   view_.say(line);
@@ -257,7 +269,7 @@ void Coordinator::abandon_broken_tries() {
 
 // A rank that does not answer to that is stuck outside of MPI; on this host it can be ended, and is then lost.
 void Coordinator::kill_stuck_workers() {
-  constexpr double patience = 30;   // seconds
+  constexpr double patience = 30;  // seconds
   for (auto& [job, ranks] : broken_) {
     const Watched& watched = watched_[job];
     if (!watched.abandoned || seconds_since(*watched.abandoned) < patience) continue;
@@ -309,24 +321,49 @@ SweepSnapshot Coordinator::snapshot() const {
   s.workers = ledger_.workers_alive();
   s.elapsed = seconds_since(begin_);
   s.draining = ledger_.draining();
-  double work = work_done_;
-  double left = 0;
+  for (const LedgerEntry& entry : ledger_.entries())
+    if (entry.state == JobState::running) s.jobs.push_back(running_job(entry));
+  s.seconds_left = estimated_seconds_left(s);
+  return s;
+}
+
+RunningJob Coordinator::running_job(const LedgerEntry& entry) const {
+  const Watched& watched = watched_.at(entry.row);
+  const ProgressReport& report = watched.report;
+  RunningJob job{entry.job.label(),
+                 report.phase.empty() ? "starting" : report.phase,
+                 report.step,
+                 entry.job.train.total_steps(),
+                 report.loss,
+                 report.accuracy,
+                 report.tokens_per_second,
+                 not_measured};
+  const auto taken = static_cast<double>(report.step - watched.first_step);
+  if (watched.first_step >= 0 && taken > 0)
+    job.seconds_left = seconds_since(watched.started) / taken * static_cast<double>(job.steps - report.step);
+  return job;
+}
+
+// What runs goes on at its own rate. What is planned is taken to run at the mean rate, in work a second, of what has
+// run so far, as many jobs at a time as now.
+double Coordinator::estimated_seconds_left(const SweepSnapshot& now) const {
+  double work = work_done_, busy = busy_seconds_, planned = 0, running_left = 0, longest = 0;
   for (const LedgerEntry& entry : ledger_.entries()) {
-    if (entry.state == JobState::planned) left += work_of(entry.job);
+    if (entry.state == JobState::planned) planned += work_of(entry.job);
     if (entry.state != JobState::running) continue;
     const Watched& watched = watched_.at(entry.row);
-    const int64_t steps = entry.job.train.total_steps();
     const auto taken = static_cast<double>(watched.report.step - std::max<int64_t>(watched.first_step, 0));
-    const auto remaining = static_cast<double>(steps - watched.report.step);
-    work += work_of(entry.job) * taken / static_cast<double>(steps);
-    left += work_of(entry.job) * remaining / static_cast<double>(steps);
-    const double job_left = taken > 0 ? seconds_since(watched.started) / taken * remaining : not_measured;
-    s.jobs.push_back({entry.job.label(), watched.report.phase.empty() ? "starting" : watched.report.phase,
-                      watched.report.step, steps, watched.report.loss, watched.report.accuracy,
-                      watched.report.tokens_per_second, job_left});
+    work += work_of(entry.job) * taken / static_cast<double>(entry.job.train.total_steps());
+    busy += seconds_since(watched.started);
   }
-  if (work > 0) s.seconds_left = s.elapsed / work * left;
-  return s;
+  for (const RunningJob& job : now.jobs) {
+    if (!std::isfinite(job.seconds_left)) return not_measured;
+    running_left += job.seconds_left;
+    longest = std::max(longest, job.seconds_left);
+  }
+  if (planned == 0) return longest;
+  if (!(work > 0) || now.jobs.empty()) return not_measured;
+  return std::max(longest, (running_left + planned * busy / work) / static_cast<double>(now.jobs.size()));
 }
 
 std::string Coordinator::log_path(int rank) const {
@@ -334,7 +371,8 @@ std::string Coordinator::log_path(int rank) const {
 }
 
 const Hello& Coordinator::hello_of(int rank) const {
-  const auto worker = std::find_if(workers_.begin(), workers_.end(), [rank](const WorkerInfo& w) { return w.rank == rank; });
+  const auto worker =
+      std::find_if(workers_.begin(), workers_.end(), [rank](const WorkerInfo& w) { return w.rank == rank; });
   if (worker == workers_.end()) throw Error(fmt::format("no worker has rank {}", rank));
   return worker->hello;
 }

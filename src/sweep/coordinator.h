@@ -22,9 +22,9 @@ std::vector<WorkerInfo> gather_workers(Transport& transport);
 struct SweepRun {
   Sweep sweep;
   std::string results_path;
-  std::string command;             // as the user typed it, for /runs
+  std::string command;  // as the user typed it, for /runs
   bool retry_failed = false;
-  double max_hours = 0;            // drain after this long; 0: never
+  double max_hours = 0;  // drain after this long; 0: never
 };
 
 // Runs every job that is not done yet, and says how it ended. Throws UsageError before any work when the results file

@@ -66,8 +66,9 @@ std::string explain_failure(const std::exception& problem, const Job& job) {
   if (!is_out_of_memory(problem)) return first_line(problem.what());
   const int rows = job.train.micro_batch_size > 0 ? job.train.micro_batch_size : job.train.batch_size / job.ranks;
   const std::string smaller =
-      rows > 1 ? fmt::format("try --train.micro_batch_size={} (it is {} rows; the gradient stays the same)", rows / 2, rows)
-               : std::string("try a shorter --train.context_length or a smaller model");
+      rows > 1
+          ? fmt::format("try --train.micro_batch_size={} (it is {} rows; the gradient stays the same)", rows / 2, rows)
+          : std::string("try a shorter --train.context_length or a smaller model");
   return fmt::format("out of memory: {}; {}", first_line(problem.what()), smaller);
 }
 

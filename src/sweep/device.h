@@ -11,8 +11,8 @@
 
 namespace recite {
 
-int available_cores();                        // that this process may run on
-std::vector<std::string> gpu_names();         // CUDA devices that this process sees; none in a CPU build
+int available_cores();                 // that this process may run on
+std::vector<std::string> gpu_names();  // CUDA devices that this process sees; none in a CPU build
 
 // automatic: the GPU if there is one. `index` counts the workers of a host and wraps around its devices; the device
 // becomes the current one. Throws Error when a GPU was asked for and there is none.

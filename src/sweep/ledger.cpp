@@ -45,10 +45,14 @@ std::optional<Assignment> Ledger::start_next() {
 void Ledger::worsen(Running& running, JobState state, int64_t step, const std::string& message) {
   const auto badness = [](JobState s) {
     switch (s) {
-      case JobState::failed: return 3;
-      case JobState::lost: return 2;
-      case JobState::stopped: return 1;
-      default: return 0;
+      case JobState::failed:
+        return 3;
+      case JobState::lost:
+        return 2;
+      case JobState::stopped:
+        return 1;
+      default:
+        return 0;
     }
   };
   running.step = std::max(running.step, step);
@@ -58,7 +62,8 @@ void Ledger::worsen(Running& running, JobState state, int64_t step, const std::s
 }
 
 std::optional<Verdict> Ledger::try_ended(int rank, const TryEnded& word) {
-  const auto running = std::find_if(running_.begin(), running_.end(), [&](const Running& r) { return r.id == word.id; });
+  const auto running =
+      std::find_if(running_.begin(), running_.end(), [&](const Running& r) { return r.id == word.id; });
   if (running == running_.end() || running->waiting_for.erase(rank) == 0) return std::nullopt;
   idle_.insert(rank);
   worsen(*running, word.state, word.step, word.message);
@@ -80,8 +85,9 @@ std::optional<Verdict> Ledger::worker_lost(int rank) {
 std::optional<Verdict> Ledger::end_if_complete(std::vector<Running>::iterator running) {
   if (!running->waiting_for.empty()) return std::nullopt;
   LedgerEntry& entry = entries_[running->entry];
-  Verdict verdict{running->entry,   running->id, running->worst, running->step, running->message,
-                  static_cast<int>(running->ranks.size()), false};
+  Verdict verdict{running->entry, running->id,      running->worst,
+                  running->step,  running->message, static_cast<int>(running->ranks.size()),
+                  false};
   running_.erase(running);
   if (verdict.state == JobState::failed || verdict.state == JobState::lost) {
     entry.failures += 1;

@@ -15,12 +15,12 @@ namespace recite {
 
 struct LedgerEntry {
   Job job;
-  int32_t row = -1;                // in /jobs; -1: not there yet
-  JobState was = JobState::planned;// before this run
+  int32_t row = -1;                  // in /jobs; -1: not there yet
+  JobState was = JobState::planned;  // before this run
   JobState state = JobState::planned;
-  std::string why;                 // it is planned, though it was not
-  int32_t attempt = 0;             // tries so far, those of earlier runs included
-  int failures = 0;                // tries of this run that failed or lost a rank
+  std::string why;      // it is planned, though it was not
+  int32_t attempt = 0;  // tries so far, those of earlier runs included
+  int failures = 0;     // tries of this run that failed or lost a rank
   bool evaluate_only = false;
 };
 
@@ -35,11 +35,11 @@ struct Assignment {
 struct Verdict {
   size_t entry = 0;
   TryId id;
-  JobState state = JobState::done; // done, failed, lost, stopped
+  JobState state = JobState::done;  // done, failed, lost, stopped
   int64_t step = 0;
   std::string message;
   int ranks = 0;
-  bool again = false;              // it is planned again
+  bool again = false;  // it is planned again
 };
 
 class Ledger {
@@ -64,9 +64,9 @@ class Ledger {
   bool is_current(const TryId& id) const;
   bool is_leader(int rank, const TryId& id) const;
 
-  void drain() { draining_ = true; }       // start nothing more
+  void drain() { draining_ = true; }  // start nothing more
   bool draining() const { return draining_; }
-  bool finished() const;                   // nothing runs, and nothing is planned or can be started
+  bool finished() const;  // nothing runs, and nothing is planned or can be started
   int running() const;
   const std::vector<LedgerEntry>& entries() const { return entries_; }
   size_t workers_alive() const { return alive_.size(); }
@@ -77,7 +77,7 @@ class Ledger {
     size_t entry;
     TryId id;
     std::vector<int> ranks;
-    std::set<int> waiting_for;             // living ranks that have not ended their part
+    std::set<int> waiting_for;  // living ranks that have not ended their part
     JobState worst = JobState::done;
     int64_t step = 0;
     std::string message;

@@ -30,7 +30,8 @@ std::string bar(double fraction, int width) {
 
 std::string sweep_line(const SweepSnapshot& s) {
   const int ended = s.done + s.failed;
-  std::string line = fmt::format("{} {}/{} jobs", bar(s.total() > 0 ? double(ended) / s.total() : 0, 20), ended, s.total());
+  std::string line =
+      fmt::format("{} {}/{} jobs", bar(s.total() > 0 ? double(ended) / s.total() : 0, 20), ended, s.total());
   line += fmt::format(" | {} running, {} planned, {} failed", s.running, s.planned, s.failed);
   line += fmt::format(" | {} workers | {}", s.workers, duration(s.elapsed));
   if (std::isfinite(s.seconds_left)) line += fmt::format(", about {} left", duration(s.seconds_left));
@@ -43,7 +44,8 @@ std::string job_line(const RunningJob& job) {
   std::string line = fmt::format("  {} {:<28} {:>6}/{}", bar(fraction, 10), job.label, job.step, job.steps);
   line += fmt::format("  loss {:<7} acc {:<6}", number("{:.4f}", job.loss), number("{:.3f}", job.accuracy));
   line += fmt::format(" {:>9} tok/s", std::isfinite(job.tokens_per_second) ? with_prefix(job.tokens_per_second) : "-");
-  if (job.phase == "training" && std::isfinite(job.seconds_left)) line += fmt::format("  {} left", duration(job.seconds_left));
+  if (job.phase == "training" && std::isfinite(job.seconds_left))
+    line += fmt::format("  {} left", duration(job.seconds_left));
   if (job.phase != "training") line += "  " + job.phase;
   return line;
 }

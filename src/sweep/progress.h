@@ -24,8 +24,8 @@ struct RunningJob {
 struct SweepSnapshot {
   int planned = 0, running = 0, done = 0, failed = 0, stopped = 0;
   size_t workers = 0;
-  double elapsed = 0;                    // seconds of this run
-  double seconds_left = not_measured;    // of the whole sweep
+  double elapsed = 0;                  // seconds of this run
+  double seconds_left = not_measured;  // of the whole sweep
   bool draining = false;
   std::vector<RunningJob> jobs;
 
@@ -41,9 +41,9 @@ class ProgressView {
   ProgressView(std::ostream& out, int columns);
   ~ProgressView();
 
-  bool due() const;                              // is it time for the next update()
+  bool due() const;  // is it time for the next update()
   void update(const SweepSnapshot& snapshot);
-  void say(const std::string& line);             // a line that stays
+  void say(const std::string& line);  // a line that stays
 
  private:
   void erase_block();

@@ -1,5 +1,5 @@
-// What the coordinator and the workers say to each other: small values, carried as MessagePack (doubles keep their bits,
-// NaN included).
+// What the coordinator and the workers say to each other: small values, carried as MessagePack (doubles keep their
+// bits, NaN included).
 #pragma once
 
 #include <cstdint>
@@ -26,7 +26,7 @@ struct Hello {
   std::string host;
   int64_t pid = 0;
   int cores = 0;
-  std::vector<std::string> gpus;   // names of the CUDA devices that this rank sees
+  std::vector<std::string> gpus;  // names of the CUDA devices that this rank sees
 };
 
 // How far a running try is; from the group's leader, a few times a second.
@@ -34,9 +34,9 @@ struct ProgressReport {
   TryId id;
   int64_t step = 0;
   double loss = not_measured;
-  double accuracy = not_measured;      // string accuracy measured last
+  double accuracy = not_measured;  // string accuracy measured last
   double tokens_per_second = not_measured;
-  std::string phase;                   // training, evaluating
+  std::string phase;  // training, evaluating
 };
 
 struct MeasuredPoint {
@@ -52,7 +52,7 @@ struct LoggedStep {
 // The end of a try on one rank. Every rank of the group sends one.
 struct TryEnded {
   TryId id;
-  JobState state = JobState::done;     // done, failed, stopped (a checkpoint was written), lost (a peer was)
+  JobState state = JobState::done;  // done, failed, stopped (a checkpoint was written), lost (a peer was)
   int64_t step = 0;
   std::string message;
 };
@@ -61,28 +61,29 @@ struct TryEnded {
 
 // Once, after every worker has said hello.
 struct Setup {
-  int device_index = 0;                // among the GPUs that the worker sees
+  int device_index = 0;  // among the GPUs that the worker sees
   int threads = 1;
+  bool shares_gpu = false;  // with another worker of the host: there are more workers than GPUs
   std::string log_path;
 };
 
 struct StartTry {
   TryId id;
   Job job;
-  std::vector<int> ranks;              // the group, the leader first
+  std::vector<int> ranks;  // the group, the leader first
   std::string group_name;
-  std::string folder;                  // for checkpoints and, when asked for, the trained model
-  bool evaluate_only = false;          // the trained model is in `folder`: measure it, do not train
+  std::string folder;          // for checkpoints and, when asked for, the trained model
+  bool evaluate_only = false;  // the trained model is in `folder`: measure it, do not train
 };
 
 struct AbandonTry {
   TryId id;
 };
 
-struct Drain {};                       // write a checkpoint, end the try, take no more
+struct Drain {};  // write a checkpoint, end the try, take no more
 
 struct Quit {
-  bool some_rank_was_lost = false;     // then MPI_Finalize could hang
+  bool some_rank_was_lost = false;  // then MPI_Finalize could hang
 };
 
 using ToCoordinator = std::variant<Hello, ProgressReport, MeasuredPoint, LoggedStep, TryEnded>;

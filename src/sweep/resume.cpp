@@ -48,7 +48,8 @@ void decide(LedgerEntry& entry, const JobView& view, const std::vector<Evaluatio
 
 }  // namespace
 
-std::vector<LedgerEntry> entries_to_resume(const std::vector<Job>& jobs, const ResultsContents& contents, bool retry_failed,
+std::vector<LedgerEntry> entries_to_resume(const std::vector<Job>& jobs, const ResultsContents& contents,
+                                           bool retry_failed,
                                            const std::function<std::string(const LedgerEntry&)>& folder_of) {
   const std::vector<JobView> views = job_views(contents);
   const std::vector<EvaluationRow> evaluations = current_evaluations(contents);
@@ -65,7 +66,7 @@ std::vector<LedgerEntry> entries_to_resume(const std::vector<Job>& jobs, const R
 }
 
 void discard_checkpoints(const std::string& folder) {
-  std::error_code ignored;   // a leftover checkpoint does no harm
+  std::error_code ignored;  // a leftover checkpoint does no harm
   if (!fs::exists(folder, ignored)) return;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored))
     if (entry.path().filename() != "model") fs::remove_all(entry.path(), ignored);

@@ -18,7 +18,8 @@ namespace recite {
 //   failed                                   failed, or planned with retry_failed
 //   running, lost, stopped, planned          planned: goes on from its checkpoint
 // `folder_of` says where a job's checkpoints and model are.
-std::vector<LedgerEntry> entries_to_resume(const std::vector<Job>& jobs, const ResultsContents& contents, bool retry_failed,
+std::vector<LedgerEntry> entries_to_resume(const std::vector<Job>& jobs, const ResultsContents& contents,
+                                           bool retry_failed,
                                            const std::function<std::string(const LedgerEntry&)>& folder_of);
 
 // Removes what is in a done job's folder except its saved model.

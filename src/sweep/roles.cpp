@@ -59,7 +59,7 @@ int run_under_mpi(const std::string& verb, const Lead& lead) {
     some_rank_was_lost = run_worker(*transport);
   } catch (const CoordinatorLost& problem) {
     std::cerr << fmt::format("recite: rank {}: {}\n", transport->rank(), problem.what());
-    std::_Exit(EXIT_FAILURE);   // no orderly way out of MPI is left
+    std::_Exit(EXIT_FAILURE);  // no orderly way out of MPI is left
   }
   transport->leave(some_rank_was_lost);
   return 0;

@@ -34,7 +34,7 @@ class TryRunner {
     // What is left is measuring: a try that is killed there goes on from here.
     if (leader()) trainer_.save(start_.folder);
     measure(eval_points(job_));
-    if (leader() && job_.run.save_models) 
+    if (leader() && job_.run.save_models)
       save_model_folder(model_folder(start_), trainer_.model(), job_, trainer_.steps_done(), trainer_.examples_done());
     return {false, trainer_.steps_done()};
   }
@@ -79,7 +79,7 @@ class TryRunner {
   }
 
   void report_progress(const char* phase) {
-    constexpr double report_every = 0.25;   // seconds
+    constexpr double report_every = 0.25;  // seconds
     if (reported_ && seconds_since(*reported_) < report_every) return;
     reported_ = Clock::now();
     observer_.progress({start_.id, trainer_.steps_done(), loss_, accuracy_, rate_, phase});

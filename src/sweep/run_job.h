@@ -18,7 +18,7 @@ class TryObserver {
   virtual void logged(const TrainingRow& row) = 0;
   virtual void measured(const EvaluationRow& row) = 0;
   virtual void progress(const ProgressReport& report) = 0;
-  virtual void note(const std::string& text) = 0;       // for the rank's log
+  virtual void note(const std::string& text) = 0;  // for the rank's log
   // Asked once a step; true: write a checkpoint and end. May throw to end the try at once.
   virtual bool stop_requested() = 0;
 };

@@ -40,7 +40,7 @@ class Worker final : public TryObserver {
 
  private:
   void say(const ToCoordinator& message) { transport_.send(0, encode(message)); }
-  void hear();                               // takes what has arrived while a try runs
+  void hear();  // takes what has arrived while a try runs
   void set_up(const Setup& setup);
   TryEnded attempt(const StartTry& start);
   TryEnded outcome_of(const StartTry& start);
@@ -91,6 +91,8 @@ void Worker::set_up(const Setup& setup) {
     log_->flush_on(spdlog::level::info);
   }
   at::set_num_threads(setup.threads);
+  // NCCL refuses two ranks of one host on one device: each has to be a host of its own.
+  if (setup.shares_gpu) setenv("NCCL_HOSTID", fmt::format("{}-{}", host_name(), transport_.rank()).c_str(), 1);
   log_->info("worker {} of {}, {} threads, pid {}", transport_.rank(), transport_.size() - 1, setup.threads, getpid());
 }
 

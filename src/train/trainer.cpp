@@ -30,7 +30,7 @@ struct StepSums {
 };
 static_assert(std::is_standard_layout_v<StepSums> && sizeof(StepSums) == 5 * sizeof(double));
 
-// Norm of a gradient below which it is not clipped: the factor of torch.nn.utils.clip_grad_norm_.
+// What the gradient is multiplied by so that its norm is at most `limit`, with the guard of the published training.
 double clip_factor(double norm, double limit) { return limit > 0 ? std::min(1.0, limit / (norm + 1e-6)) : 1.0; }
 
 void check_finite(double value, const char* what, int64_t step) {

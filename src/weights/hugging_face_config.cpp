@@ -65,7 +65,8 @@ json mamba_config(const Model& model) {
           {"layer_norm_epsilon", 1e-5},
           {"initializer_range", 0.02},
           {"residual_in_fp32", true},
-          {"rescale_prenorm_residual", true},
+          // A rule for new models, that transformers would apply to the weights it has just loaded.
+          {"rescale_prenorm_residual", false},
           {"tie_word_embeddings", true},
           {"use_cache", true}};
 }

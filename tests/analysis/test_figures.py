@@ -14,7 +14,13 @@ from results_file import Sweep, wilson
 
 from analysis import curves, style
 from analysis.figures import (
-    OVERVIEW_DPI, efficiency_figure, length_figure, loss_figure, overview_figure, save, save_all,
+    OVERVIEW_DPI,
+    efficiency_figure,
+    length_figure,
+    loss_figure,
+    overview_figure,
+    save,
+    save_all,
 )
 from analysis.read import read_results
 

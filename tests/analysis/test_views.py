@@ -9,7 +9,13 @@ from results_file import START, Sweep
 
 from analysis.read import read_results
 from analysis.views import (
-    TABLE_COLUMNS, current_evaluations, current_training, is_over, job_options, job_states, tidy_table,
+    TABLE_COLUMNS,
+    current_evaluations,
+    current_training,
+    is_over,
+    job_options,
+    job_states,
+    tidy_table,
 )
 
 

@@ -32,7 +32,7 @@ TEST(LostRank, IsNoticedByItsPeersAndTheCoordinatorAndTheOthersFormANewGroup) {
     }
     EXPECT_EQ(lost, std::vector<int>{3});
     EXPECT_FALSE(transport().every_rank_lives());
-    transport().send(3, "to a dead rank");   // dropped
+    transport().send(3, "to a dead rank");  // dropped
     for (int heard = 0; heard < 2 && seconds() < 20;)
       if (const std::optional<Message> message = transport().receive()) {
         EXPECT_EQ(message->body, "3");
@@ -48,8 +48,8 @@ TEST(LostRank, IsNoticedByItsPeersAndTheCoordinatorAndTheOthersFormANewGroup) {
     collective.all_reduce_sum(data.data(), data.size(), ElementType::float32);
     collective.all_reduce_sum(data.data(), data.size(), ElementType::float32);
     EXPECT_EQ(data.front(), 9.0F);
-    EXPECT_THROW(
-        for (int i = 0; i < 3; ++i) collective.all_reduce_sum(data.data(), data.size(), ElementType::float32), PeerLost);
+    EXPECT_THROW(for (int i = 0; i < 3; ++i) collective.all_reduce_sum(data.data(), data.size(), ElementType::float32),
+                 PeerLost);
     EXPECT_LT(seconds(), 15);
   }
   const auto formed = transport().form_group({{1, 2}, "after", false, 20, nullptr});

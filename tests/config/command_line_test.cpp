@@ -72,9 +72,7 @@ TEST(ParseArguments, EveryOptionOfTheTableIsTaken) {
 TEST(ParseArguments, TwoDashesEndOptions) { EXPECT_THAT(parse({"--", "--odd"}).operands, ElementsAre("--odd")); }
 
 TEST(ParseArguments, WrongUseIsRefused) {
-  EXPECT_THAT(refusal([] {
-                parse({"a", "--train.step=5"});
-              }),
+  EXPECT_THAT(refusal([] { parse({"a", "--train.step=5"}); }),
               AllOf(HasSubstr("unknown option '--train.step'"), HasSubstr("did you mean '--train.steps'")));
   EXPECT_THAT(refusal([] { parse({"a", "--hidden_size=5"}); }), HasSubstr("unknown option"));  // no section [model]
   EXPECT_THAT(refusal([] { parse({"a", "-x"}); }), HasSubstr("unknown option '-x'"));

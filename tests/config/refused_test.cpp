@@ -81,13 +81,9 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& test) { return test.param.name; });
 
 TEST(CommandLineValues, AreRefusedAsThoseOfTheFile) {
-  EXPECT_THAT(refusal([] {
-                parse_sweep("", "bad.ini", {{"train.steps", "x"}}, {});
-              }),
+  EXPECT_THAT(refusal([] { parse_sweep("", "bad.ini", {{"train.steps", "x"}}, {}); }),
               testing::AllOf(HasSubstr("command line"), HasSubstr("train.steps = x")));
-  EXPECT_THAT(refusal([] {
-                parse_sweep("", "bad.ini", {{"eval.lengths", "1"}, {"eval.lengths", "2"}}, {});
-              }),
+  EXPECT_THAT(refusal([] { parse_sweep("", "bad.ini", {{"eval.lengths", "1"}, {"eval.lengths", "2"}}, {}); }),
               HasSubstr("never an axis"));
 }
 

@@ -101,9 +101,7 @@ TEST(WithOptions, ReplaceWhatASavedJobMeasures) {
   EXPECT_THAT(job.eval.lengths, ElementsAre(5, 6));
   EXPECT_EQ(job.run.device, DeviceKind::cpu);
   EXPECT_EQ(job.id(), saved.id());
-  EXPECT_THAT(refusal([&] {
-                with_options(saved, {{"eval.context_length", "10"}}, {});
-              }),
+  EXPECT_THAT(refusal([&] { with_options(saved, {{"eval.context_length", "10"}}, {}); }),
               HasSubstr("eval.context_length"));
 }
 

@@ -104,9 +104,7 @@ INSTANTIATE_TEST_SUITE_P(
                },
                {"eval.stop_length = 2", "at least 3"}},
         BadJob{"MeasuredOftenButNotAtTheEnd",
-               [](Job& job) {
-                 job.eval.every_lengths = {15, 25};
-               },
+               [](Job& job) { job.eval.every_lengths = {15, 25}; },
                {"eval.every_lengths has 25", "eval.lengths"}},
         BadJob{"SpecificationTooLong",
                [](Job& job) {

@@ -51,13 +51,13 @@ TEST_P(Architectures, LogitsAndEveryGradientAreThoseOfTheFormula) {
 
 TEST_P(Architectures, LowerPrecisionsAreNearAndGiveFloat32) {
   const Tensor tokens = random_tokens(2, 19);
-  const Tensor exact = reference::random_model(GetParam().spec, vocabulary)->forward(tokens, {});
+  const auto source = reference::random_model(GetParam().spec, vocabulary);
+  const Tensor exact = source->forward(tokens, {});
   for (const auto& [precision, tolerance] :
        {std::pair{Precision::float32, 1e-4}, {Precision::tf32, 1e-4}, {Precision::bf16, 0.1}}) {
     const auto model = make_model(GetParam().spec, vocabulary, precision, torch::kCPU);
     std::vector<std::pair<std::string, Tensor>> weights;
-    for (const Parameter& p : reference::random_model(GetParam().spec, vocabulary)->parameters())
-      weights.emplace_back(p.name, p.tensor);
+    for (const Parameter& p : source->parameters()) weights.emplace_back(p.name, p.tensor);
     load_parameters(*model, weights);
     const Tensor logits = model->forward(tokens, {});
     EXPECT_EQ(logits.scalar_type(), torch::kFloat32);

@@ -5,6 +5,7 @@
 
 #include <sstream>
 
+#include "commands/commands.h"
 #include "known_rows.h"
 #include "results/writer.h"
 #include "support/temporary_folder.h"
@@ -128,6 +129,8 @@ TEST(Status, ReadsTheFileAndIsQuietWhenAsked) {
   std::ostringstream out;
   EXPECT_EQ(run_status(path, true, out), 0);
   EXPECT_EQ(out.str(), "");
+  EXPECT_EQ(status_command({path, "--quiet"}), 0);
+  EXPECT_EQ(status_command({path, "--quiet", "--watch", "3600"}), 0) << "nothing is written any more";
   EXPECT_THROW(run_status(folder / "none.h5", true, out), UsageError);
 }
 

@@ -2,13 +2,16 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <hdf5.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
-#include <cmath>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "known_rows.h"
@@ -158,6 +161,45 @@ TEST(Writer, TextThatMustStayWholeIsRefusedBeforeAnythingIsWritten) {
   EXPECT_THROW(writer.add_run({.sweep_text = std::string(16385, ' ')}), UsageError);
   EXPECT_TRUE(read_results(path).jobs.empty());
   EXPECT_EQ(writer.add_job(known_job(0)), 0) << "the writer goes on after a refusal";
+}
+
+// Adds a row of zeros to /evaluations, as a writer that was stopped half way can leave it. Returns the number of rows.
+hsize_t add_row_that_is_not_valid(const std::string& path) {
+  const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+  const hid_t table = H5Dopen2(file, "evaluations", H5P_DEFAULT);
+  const hid_t space = H5Dget_space(table);
+  hsize_t rows = 0;
+  H5Sget_simple_extent_dims(space, &rows, nullptr);
+  ++rows;
+  H5Dset_extent(table, &rows);
+  H5Sclose(space);
+  H5Dclose(table);
+  H5Fclose(file);
+  return rows;
+}
+
+// In the middle of a chunk, and at the start of one that was never written.
+class HalfWrittenRow : public testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(After, HalfWrittenRow, testing::Values(0, 5, 128));
+
+TEST_P(HalfWrittenRow, IsNoRowAndIsWrittenOver) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "results.h5";
+  const int good = GetParam();
+  {
+    ResultsWriter writer(path, "known");
+    for (int k = 0; k < good; ++k) writer.append(known_evaluation(k));
+  }
+  ASSERT_EQ(add_row_that_is_not_valid(path), static_cast<hsize_t>(good + 1));
+  expect_known(read_results(path).evaluations, good, known_evaluation);
+  {
+    ResultsWriter writer(path, "known");
+    writer.append(known_evaluation(good));
+    writer.append(known_evaluation(good + 1));
+  }
+  expect_known(read_results(path).evaluations, good + 2, known_evaluation);
+  EXPECT_EQ(add_row_that_is_not_valid(path), static_cast<hsize_t>(good + 3))
+      << "the half written row stayed in between";
 }
 
 // Sets the size beyond which no file can grow, for as long as it lives.

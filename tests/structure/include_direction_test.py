@@ -17,7 +17,7 @@ ROOMS = [
 ]
 TORCH_ROOMS = ["ops", "models", "weights", "generate", "train", "eval", "pretrained", "sweep", "commands"]
 
-# The headers of a library (a regular expression on what stands between the brackets or quotes), and who may include them.
+# The headers of a library (a regular expression on what is included), and who may include them.
 LIBRARIES = [
     ("torch", r"(torch|ATen|c10|caffe2)/", TORCH_ROOMS),
     ("MPI", r"mpi(-ext)?\.h$", ["comm"]),

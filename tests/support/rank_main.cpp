@@ -29,13 +29,15 @@ int main(int argc, char** argv) {
   }
   mpi_test::transport_of_test = make_mpi_transport();
   const int rank = mpi_test::transport().rank();
-  if (rank != 0) delete ::testing::UnitTest::GetInstance()->listeners().Release(
-      ::testing::UnitTest::GetInstance()->listeners().default_result_printer());
+  if (rank != 0)
+    delete ::testing::UnitTest::GetInstance()->listeners().Release(
+        ::testing::UnitTest::GetInstance()->listeners().default_result_printer());
   const char* wanted = std::getenv("RECITE_TEST_RANKS");
   const bool right_size = wanted != nullptr && mpi_test::transport().size() == std::atoi(wanted);
   const bool passed = RUN_ALL_TESTS() == 0 && right_size && ::testing::UnitTest::GetInstance()->test_to_run_count() > 0;
   if (!passed) std::fprintf(stderr, "rank %d: failed\n", rank);
-  if (passed) std::ofstream(std::string(std::getenv("RECITE_TEST_FOLDER")) + "/passed-" + std::to_string(rank)) << "1\n";
+  if (passed)
+    std::ofstream(std::string(std::getenv("RECITE_TEST_FOLDER")) + "/passed-" + std::to_string(rank)) << "1\n";
   mpi_test::transport().leave(mpi_test::rank_was_lost);
   return 0;
 }

@@ -7,7 +7,7 @@
 
 namespace recite::mpi_test {
 
-Transport& transport();        // of this rank
-extern bool rank_was_lost;     // set by a test that kills one
+Transport& transport();     // of this rank
+extern bool rank_was_lost;  // set by a test that kills one
 
 }  // namespace recite::mpi_test

@@ -1,5 +1,6 @@
 """A sweep as users start it: through launch/recite, with faults injected for real from outside."""
 
+import json
 import os
 import re
 import signal
@@ -58,7 +59,7 @@ class Run:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            raise AssertionError(f"still running after {seconds} s:\n{self.text()}")
+            raise AssertionError(f"still running after {seconds} s:\n{self.text()}") from None
 
     def text(self) -> str:
         return self.output.read_text()
@@ -107,6 +108,10 @@ class Sweep:
             if found:
                 pids[int(found[-1][0])] = int(found[-1][1])
         return pids
+
+    def coordinator_pid(self) -> int:
+        """The writer of the results file, as its lock says."""
+        return json.loads(Path(f"{self.results}.lock").read_text().rstrip("\0 \n"))["pid"]
 
     def kill_worker(self, rank: int) -> None:
         os.kill(self.worker_pids()[rank], signal.SIGKILL)

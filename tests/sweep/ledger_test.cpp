@@ -111,7 +111,7 @@ TEST(Ledger, GivesAJobUpAfterMaxTries) {
 }
 
 TEST(Ledger, SmallerGroupWhenTooFewWorkersAreLeft) {
-  Ledger ledger = ledger_of(1, 3, 4);   // a batch of 8 rows: 3 ranks do not divide it, 2 do
+  Ledger ledger = ledger_of(1, 3, 4);  // a batch of 8 rows: 3 ranks do not divide it, 2 do
   EXPECT_EQ(ledger.start_next()->ranks, (std::vector<int>{1, 2}));
 }
 

@@ -5,6 +5,8 @@
 #include <bit>
 #include <cmath>
 
+#include "base/error.h"
+
 namespace recite {
 namespace {
 

@@ -92,11 +92,12 @@ def test_killed_worker_of_a_group_of_two(sweep):
 
 
 def test_killed_at_sixty_percent_the_first_step_is_the_last_checkpoints_plus_one(sweep):
-    sweep.write(steps=200, run="checkpoint_every = 0.2 s\nthreads = 1")
+    sweep.write(steps=600, run="checkpoint_every = 0.05 s\nthreads = 1")
     run = sweep.start(workers=1)
-    sweep.wait_for_step(120)
-    subprocess.run(["pkill", "-KILL", "-f", f"sweep small.ini -o {sweep.results.name}"], check=False)
-    for pid in sweep.worker_pids().values():
+    sweep.wait_for_step(360)
+    workers = sweep.worker_pids().values()
+    os.kill(sweep.coordinator_pid(), signal.SIGKILL)
+    for pid in workers:
         wait_until(lambda p=pid: not os.path.exists(f"/proc/{p}"), 10)
     assert run.wait() == 75, run.text()
     checkpoints = sorted(int(p.stem.split("-")[1]) for p in sweep.folder.glob("results.h5.jobs/*/step-*.json"))
@@ -107,12 +108,12 @@ def test_killed_at_sixty_percent_the_first_step_is_the_last_checkpoints_plus_one
     assert again.wait() == 0, again.text()
     second = sweep.table("training")[before:]
     assert second.step.iloc[0] == checkpoints[-1] + 1
-    assert list(second.step) == list(range(checkpoints[-1] + 1, 201))
+    assert list(second.step) == list(range(checkpoints[-1] + 1, 601))
     assert set(sweep.table("runs").run) == {0, 1}
 
 
 def test_stopped_and_resumed_gives_the_bits_of_one_never_stopped(sweep, tmp_path_factory):
-    sweep.write(steps=150, run="threads = 1")
+    sweep.write(steps=600, run="threads = 1")
     run = sweep.start(workers=1)
     sweep.wait_for_step(30)
     run.process.send_signal(signal.SIGINT)
@@ -120,7 +121,7 @@ def test_stopped_and_resumed_gives_the_bits_of_one_never_stopped(sweep, tmp_path
     assert sweep.states() == {0: "stopped"}
     assert sweep.start(workers=1).wait() == 0
     whole = type(sweep)(tmp_path_factory.mktemp("whole"))
-    whole.write(steps=150, run="threads = 1")
+    whole.write(steps=600, run="threads = 1")
     assert whole.start(workers=1).wait() == 0
     resumed = sweep.table("training").drop_duplicates("step", keep="last").sort_values("step")
     assert list(resumed.loss) == list(whole.table("training").loss)
@@ -169,7 +170,7 @@ def test_failing_job_is_tried_again_then_recorded_with_its_message(sweep):
     assert sweep.start().wait() == 3, "failed jobs are left alone"
     assert len(sweep.table("events")[sweep.table("events").job == bad]) == 6
     assert sweep.start("--retry-failed").wait() == 3
-    assert len(sweep.table("events")[sweep.table("events").job == bad]) == 11
+    assert len(sweep.table("events")[sweep.table("events").job == bad]) == 12
 
 
 def test_out_of_memory_names_the_bytes_and_the_sweep_goes_on(sweep):
@@ -198,12 +199,12 @@ def test_results_can_be_read_from_their_creation_on(sweep):
 
 
 def test_second_writer_is_refused(sweep):
-    sweep.write(steps=400)
+    sweep.write(steps=20000)
     run = sweep.start(workers=1)
     sweep.wait_for_step(5)
     second = sweep.start(workers=1)
     assert second.wait() == 2
-    assert "results.h5" in second.text() and "pid" in second.text()
+    assert "results.h5" in second.text() and "process" in second.text()
     run.process.send_signal(signal.SIGTERM)
     assert run.wait() == 75
 

@@ -77,7 +77,7 @@ TEST_P(LossGradient, IsThatOfFiniteDifferences) {
   torch::manual_seed(6);
   for (int direction = 0; direction < 5; ++direction) {
     const torch::Tensor along = torch::randn_like(flat.weights());
-    constexpr double h = 1e-5;
+    constexpr double h = 1e-6;
     flat.weights().add_(along, h);
     const double above = loss().item<double>();
     flat.weights().add_(along, -2 * h);
