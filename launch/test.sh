@@ -9,6 +9,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 launch/setup.sh --no-build
 export PATH="$root/.venv/bin:$PATH"
+export OMP_WAIT_POLICY=passive   # several programs with several threads each share the cores
 
 say() { printf '== %s\n' "$*"; }
 build() {   # preset, targets
