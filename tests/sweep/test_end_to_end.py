@@ -245,3 +245,29 @@ def test_saved_model_is_evaluated_by_the_verb(sweep):
     measured = sweep.table("evaluations")
     sweep.results = sweep.folder / "eval.h5"
     assert list(sweep.table("evaluations").char_accuracy) == list(measured.char_accuracy)
+
+
+def test_training_stops_early_at_an_accuracy(sweep):
+    sweep.write(steps=400)
+    options = ["--task.vocab_size=1", "--eval.every=20", "--eval.stop_at_accuracy=0.95", "--train.learning_rate=1e-2"]
+    run = sweep.start(*options, workers=1)
+    assert run.wait() == 0, run.text()
+    evaluations = sweep.table("evaluations")
+    last = evaluations.step.max()
+    assert last < 400 and last % 20 == 0
+    reached = evaluations[evaluations.length == 5].groupby("step").string_accuracy.max()
+    assert reached[last] >= 0.95 and (reached[reached.index < last] < 0.95).all()
+
+
+def test_greedy_string_accuracy_is_that_of_teacher_forcing(sweep):
+    sweep.write(steps=150)
+    options = ["--task.vocab_size=2", "--run.save_models=yes", "--sweep.model=rope", "--train.learning_rate=1e-2"]
+    assert sweep.start(*options, workers=1).wait() == 0
+    model = next(sweep.folder.glob("results.h5.jobs/*/model"))
+    forced = sweep.table("evaluations").set_index("length").string_accuracy
+    command = [ROOT / "launch/recite", "eval", "--model", model, "--eval.mode=greedy", "-o", "greedy.h5"]
+    subprocess.run(command, cwd=sweep.folder, check=True, capture_output=True)
+    sweep.results = sweep.folder / "greedy.h5"
+    greedy = sweep.table("evaluations")
+    assert set(greedy["mode"]) == {"greedy"}
+    assert greedy.set_index("length").string_accuracy.to_dict() == forced.to_dict()
