@@ -85,4 +85,13 @@ RECITE_INLINE Real sum(Vector<Real> v) {
   return v[0];
 }
 
+template <class Real>
+RECITE_INLINE Real maximum(Vector<Real> v) {
+  for (int half = lanes<Real> / 2; half > 0; half /= 2) {
+    const Vector<Real> other = __builtin_shuffle(v, lane_numbers<Real>() ^ half);
+    v = v > other ? v : other;
+  }
+  return v[0];
+}
+
 }  // namespace recite::kernels::RECITE_ISA

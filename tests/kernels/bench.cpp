@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/attention/attention.h"
 #include "kernels/causal_conv1d/causal_conv1d.h"
 #include "kernels/selective_scan/selective_scan.h"
 #include "kernels/simd/isa.h"
@@ -87,6 +88,27 @@ void bench_conv(const ConvShape& shape) {
   });
 }
 
+void bench_attention(const AttentionShape& shape, const std::string& kind) {
+  const auto [B, T, H, d] = shape;
+  const auto qkv = random_floats(B * T * H * 3 * d, -1, 1), dout = random_floats(B * T * H * d, -1, 1),
+             angle = random_floats(T * d, -1, 1), slope = random_floats(H, 0, 1);
+  std::vector<float> out(dout.size()), log_sum(B * T * H), dqkv(qkv.size());
+  std::vector<int64_t> window(H, T);
+  for (int64_t h = 0; h < H / 2; ++h) window[h] = h;
+  AttentionPosition<float> position;
+  if (kind == "rope") position = {d / 4, angle.data(), angle.data()};
+  if (kind == "alibi") position.slope = slope.data();
+  if (kind == "hard alibi") position.window = window.data();
+  const std::string name = " " + kind + " B" + std::to_string(B) + " T" + std::to_string(T) + " H" + std::to_string(H) +
+                           " d" + std::to_string(d);
+  const double pairs = static_cast<double>(B * H * T) * static_cast<double>(T + 1) / 2;
+  time("attention forward" + name, pairs, "pair",
+       [&] { attention_forward_cpu(shape, position, qkv.data(), out.data(), log_sum.data()); });
+  time("attention backward" + name, pairs, "pair", [&] {
+    attention_backward_cpu(shape, position, qkv.data(), out.data(), log_sum.data(), dout.data(), dqkv.data());
+  });
+}
+
 }  // namespace
 }  // namespace recite::kernels
 
@@ -97,4 +119,6 @@ int main(int argc, char** argv) {
   for (const ScanShape& shape : {ScanShape{32, 128, 256, 16}, {64, 220, 2048, 32}, {128, 1, 256, 16}, {8, 1, 2048, 32}})
     bench_scan(shape);
   for (const ConvShape& shape : {ConvShape{32, 128, 256, 4}, {64, 220, 2048, 4}, {128, 1, 256, 4}}) bench_conv(shape);
+  for (const AttentionShape& shape : {AttentionShape{32, 128, 4, 32}, {64, 220, 16, 64}})
+    for (const char* kind : {"nope", "rope", "alibi", "hard alibi"}) bench_attention(shape, kind);
 }
