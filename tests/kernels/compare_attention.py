@@ -40,7 +40,8 @@ def main() -> None:
         torch.set_num_threads(threads)
         for shape in ((32, 128, 4, 32), (64, 220, 16, 64)):
             forward, backward = torch_times(*shape)
-            print(f"torch, {threads} threads, B, T, H, d = {shape}: forward {forward:.2f} ms, backward {backward:.2f} ms", flush=True)
+            print(f"torch, {threads} threads, B, T, H, d = {shape}:", end=" ")
+            print(f"forward {forward:.2f} ms, backward {backward:.2f} ms", flush=True)
         subprocess.run([sys.argv[1], "nope"], env={**os.environ, "OMP_NUM_THREADS": str(threads)}, check=True)
 
 
