@@ -24,19 +24,28 @@ struct Backward {
   }
 
   void load_all(const Real* out, const Real* from_dout) {
-    load_queries_and_keys(work, head, query_columns, key_columns);
-    load_columns(work, work.qkv + part_at(work, head, 2), part_stride(work), work.shape.time, value_columns);
+    load_head<Real>(work, head, query_columns, key_columns, value_columns, nullptr);
+    prepare_scores(work, query_columns, key_columns);
     columns_to_rows(work, query_columns, queries);
     columns_to_rows(work, key_columns, keys);
-    load_rows(work, from_dout + out_at(work, head), out_stride(work), dout);
+    for (int64_t t = 0; t < work.rows; t += lanes<Real>) {
+      fetch(work, out + out_at(work, head), out_stride(work), work.shape.head, t + lanes<Real>);
+      fetch(work, from_dout + out_at(work, head), out_stride(work), work.shape.head, t + lanes<Real>);
+      load_rows(work, from_dout + out_at(work, head), out_stride(work), t, dout);
+      total(out, t);
+    }
     for (Real* sums : {dqueries, dkeys, dvalues})
       for (int64_t i = 0; i < work.rows * work.width; i += lanes<Real>) store(Vector<Real>{}, sums + i);
-    for (int64_t t = 0; t < work.shape.time; ++t) {
+  }
+
+  // dout . out of the queries t .. t+lanes-1.
+  RECITE_INLINE void total(const Real* out, int64_t t) {
+    for (int64_t row = t; row < t + lanes<Real> && row < work.shape.time; ++row) {
       Vector<Real> product{};
       for (int64_t c = 0; c < work.shape.head; c += lanes<Real>)
-        product += load(dout + t * work.width + c) *
-                   load(out + out_at(work, head) + t * out_stride(work) + c, work.shape.head - c);
-      dtotal[t] = sum<Real>(product);
+        product += load(dout + row * work.width + c) *
+                   load(out + out_at(work, head) + row * out_stride(work) + c, work.shape.head - c);
+      dtotal[row] = sum<Real>(product);
     }
   }
 
@@ -105,7 +114,8 @@ struct Backward {
   }
 
   void rotate_back(Real* gradient) {
-    load_columns(work, gradient, work.width, work.rows, query_columns);
+    for (int64_t t = 0; t < work.rows; t += lanes<Real>)
+      load_columns(work, gradient, work.width, work.rows, t, query_columns);
     rotate(work, Real(-1), query_columns);
     columns_to_rows(work, query_columns, gradient);
   }

@@ -46,7 +46,7 @@ struct Forward {
     for (int64_t v = 0; v < range.vectors; ++v) {
       const Vector<Real> s = scores.score(load(row + v * lanes<Real>), query, block + range.begin + v * lanes<Real>);
       store(s, row + v * lanes<Real>);
-      high = s > high ? s : high;
+      high = larger(s, high);
     }
     const Real now = maximum<Real>(high);
     if (total[r] > 0 && now > highest[r]) {
@@ -84,8 +84,8 @@ template <class Real>
 void attention_forward(const AttentionWork<Real>& work, const AttentionHead& head, Real* out, Real* log_sum,
                        Real* workspace) {
   Forward<Real> forward(work, head, workspace);
-  load_queries_and_keys(work, head, forward.queries, forward.keys);
-  load_rows(work, work.qkv + part_at(work, head, 2), part_stride(work), forward.values);
+  load_head<Real>(work, head, forward.queries, forward.keys, nullptr, forward.values);
+  prepare_scores(work, forward.queries, forward.keys);
   for (int64_t query = 0; query < work.shape.time; query += tile_rows) {
     forward.group(query);
     forward.store_group(query, out, log_sum);

@@ -37,18 +37,18 @@ RECITE_INLINE void transpose(Vector<Real> (&v)[lanes<Real>]) {
   }
 }
 
-// A (count, d) array, whose rows are `stride` apart, to columns; zeros from `count` on.
+// Times t .. t+lanes-1 of a (count, d) array, whose rows are `stride` apart, to columns; zeros from `count` on.
 template <class Real>
-void load_columns(const AttentionWork<Real>& work, const Real* from, int64_t stride, int64_t count, Real* to) {
+void load_columns(const AttentionWork<Real>& work, const Real* from, int64_t stride, int64_t count, int64_t t,
+                  Real* to) {
   const int64_t d = work.shape.head;
-  for (int64_t t = 0; t < work.rows; t += lanes<Real>)
-    for (int64_t c = 0; c < d; c += lanes<Real>) {
-      Vector<Real> square[lanes<Real>];
-      for (int l = 0; l < lanes<Real>; ++l)
-        square[l] = t + l < count ? load(from + (t + l) * stride + c, d - c) : Vector<Real>{};
-      transpose<Real>(square);
-      for (int64_t l = 0; l < lanes<Real> && c + l < d; ++l) store(square[l], to + (c + l) * work.leading + t);
-    }
+  for (int64_t c = 0; c < d; c += lanes<Real>) {
+    Vector<Real> square[lanes<Real>];
+    for (int l = 0; l < lanes<Real>; ++l)
+      square[l] = t + l < count ? load(from + (t + l) * stride + c, d - c) : Vector<Real>{};
+    transpose<Real>(square);
+    for (int64_t l = 0; l < lanes<Real> && c + l < d; ++l) store(square[l], to + (c + l) * work.leading + t);
+  }
 }
 
 template <class Real>
@@ -63,13 +63,13 @@ void columns_to_rows(const AttentionWork<Real>& work, const Real* from, Real* to
     }
 }
 
-// A (T, d) array, whose rows are `stride` apart, to rows; zeros around it.
+// Times t .. t+lanes-1 of a (T, d) array, whose rows are `stride` apart, to rows; zeros around it.
 template <class Real>
-void load_rows(const AttentionWork<Real>& work, const Real* from, int64_t stride, Real* to) {
-  for (int64_t t = 0; t < work.rows; ++t)
+void load_rows(const AttentionWork<Real>& work, const Real* from, int64_t stride, int64_t t, Real* to) {
+  for (int64_t row = t; row < t + lanes<Real>; ++row)
     for (int64_t c = 0; c < work.width; c += lanes<Real>) {
-      const bool inside = t < work.shape.time && c < work.shape.head;
-      store(inside ? load(from + t * stride + c, work.shape.head - c) : Vector<Real>{}, to + t * work.width + c);
+      const bool inside = row < work.shape.time && c < work.shape.head;
+      store(inside ? load(from + row * stride + c, work.shape.head - c) : Vector<Real>{}, to + row * work.width + c);
     }
 }
 
@@ -116,11 +116,32 @@ RECITE_INLINE int64_t out_stride(const AttentionWork<Real>& work) {
   return work.shape.heads * work.shape.head;
 }
 
-// Queries and keys, rotated, as columns; queries times `scale`, so that their products are scores in base 2.
+// Asks for the times t .. t+lanes-1 of an array whose rows, of `size`, are `stride` apart: too far to be foreseen.
 template <class Real>
-void load_queries_and_keys(const AttentionWork<Real>& work, const AttentionHead& head, Real* queries, Real* keys) {
-  load_columns(work, work.qkv + part_at(work, head, 0), part_stride(work), work.shape.time, queries);
-  load_columns(work, work.qkv + part_at(work, head, 1), part_stride(work), work.shape.time, keys);
+RECITE_INLINE void fetch(const AttentionWork<Real>& work, const Real* from, int64_t stride, int64_t size, int64_t t) {
+  for (int64_t row = t; row < t + lanes<Real> && row < work.shape.time; ++row)
+    for (int64_t c = 0; c < size; c += 64 / static_cast<int64_t>(sizeof(Real)))
+      __builtin_prefetch(from + row * stride + c);
+}
+
+// Queries and keys as columns; values as columns and rows, where those are not null.
+template <class Real>
+void load_head(const AttentionWork<Real>& work, const AttentionHead& head, Real* queries, Real* keys,
+               Real* value_columns, Real* value_rows) {
+  const Real* from = work.qkv + part_at(work, head, 0);
+  const int64_t d = work.shape.head, stride = part_stride(work), count = work.shape.time;
+  for (int64_t t = 0; t < work.rows; t += lanes<Real>) {
+    fetch(work, from, stride, 3 * d, t + lanes<Real>);
+    load_columns(work, from, stride, count, t, queries);
+    load_columns(work, from + d, stride, count, t, keys);
+    if (value_columns) load_columns(work, from + 2 * d, stride, count, t, value_columns);
+    if (value_rows) load_rows(work, from + 2 * d, stride, t, value_rows);
+  }
+}
+
+// Rotates queries and keys; multiplies queries by `scale`, so that their products are scores in base 2.
+template <class Real>
+void prepare_scores(const AttentionWork<Real>& work, Real* queries, Real* keys) {
   rotate(work, Real(1), queries);
   rotate(work, Real(1), keys);
   for (int64_t c = 0; c < work.shape.head; ++c)

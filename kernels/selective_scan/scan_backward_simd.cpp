@@ -117,7 +117,7 @@ void interval_back(const ScanBackward<Real>& scan, const ScanTask& task, const S
   const int64_t N = scan.shape.state, shares = N * interval * lanes<Real>;
   for (int64_t i = 0; i < 2 * shares; ++i) to.shares[i] = 0;
   for (int64_t c = 0; c < task.count; c += lanes<Real>) {
-    BackwardTile<Real>(scan, to, {scan.shape, task.batch, task.first + c, task.count - c, begin, end}).run();
+    BackwardTile<Real>(scan, to, {scan.shape, task.batch, task.first + c, task.count - c, begin, end, -interval}).run();
   }
   for (int64_t i = 0; i < end - begin; ++i)
     for (int64_t n = 0; n < N; ++n) {

@@ -53,7 +53,8 @@ void scan_forward(const ScanForward<Real>& scan, const ScanTask& task, Real* h) 
     const int64_t left = scan.shape.time - begin;
     const int64_t end = begin + (left < scan_checkpoint_interval ? left : scan_checkpoint_interval);
     for (int64_t c = 0; c < task.count; c += lanes<Real>)
-      forward_tile(scan, {scan.shape, task.batch, task.first + c, task.count - c, begin, end}, h + c);
+      forward_tile(scan, {scan.shape, task.batch, task.first + c, task.count - c, begin, end, scan_checkpoint_interval},
+                   h + c);
   }
 }
 

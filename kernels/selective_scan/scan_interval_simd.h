@@ -10,6 +10,7 @@ namespace recite::kernels::RECITE_ISA {
 struct ScanTile {
   ScanShape shape;
   int64_t batch, channel, count, begin, end;
+  int64_t next;  // steps to the interval worked on after this one
 
   RECITE_INLINE int64_t steps() const { return end - begin; }
   // The tile's channels at its step i, in a (B, T, D) array.
@@ -21,10 +22,10 @@ struct ScanTile {
     const int64_t intervals = (shape.time + scan_checkpoint_interval - 1) / scan_checkpoint_interval;
     return (batch * intervals + begin / scan_checkpoint_interval) * shape.state * shape.channels + channel;
   }
-  // The channels of the next tile, which lie beside these, are on their way while this one is worked on.
+  // The tile's channels in the next interval are asked for while this one is worked on.
   template <class Real>
   RECITE_INLINE Vector<Real> load_ahead(const Real* from) const {
-    __builtin_prefetch(from + lanes<Real>);
+    __builtin_prefetch(from + next * shape.channels, 0, 2);
     return load(from, count);
   }
 };

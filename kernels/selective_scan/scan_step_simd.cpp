@@ -24,7 +24,7 @@ template <class Real>
 void scan_step(const ScanForward<Real>& scan, const ScanTask& task, Real* h) {
   const int64_t N = scan.shape.state;
   for (int64_t c = 0; c < task.count; c += lanes<Real>) {
-    const ScanTile tile{scan.shape, task.batch, task.first + c, task.count - c, 0, 1};
+    const ScanTile tile{scan.shape, task.batch, task.first + c, task.count - c, 0, 1, 1};
     ScanSteps<Real> step;
     step.start(tile, scan.in, scan.parameters);
     Vector<Real> y = step.out[0];

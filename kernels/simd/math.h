@@ -48,8 +48,7 @@ RECITE_INLINE Vector<Real> exp2_of(Vector<Real> r, Vector<Real> shifted) {
 // 2^x for x <= 0; exactly 0 below the normal numbers.
 template <class Real>
 RECITE_INLINE Vector<Real> exp2_of_negative(Vector<Real> x) {
-  constexpr Real zero = Exp2<Real>::zero;
-  x = zero > x ? broadcast(zero) : x;  // in this order NaN stays NaN
+  x = larger(broadcast(Exp2<Real>::zero), x);  // in this order NaN stays NaN
   const Vector<Real> shifted = x + Exp2<Real>::to_integer;
   return exp2_of<Real>(x - (shifted - Exp2<Real>::to_integer), shifted);
 }
@@ -59,8 +58,7 @@ template <class Real>
 RECITE_INLINE Vector<Real> exp(Vector<Real> x) {
   constexpr Real low = (Exp2<Real>::zero + Real(1.75)) * Real(ln_2),
                  high = (Exp2<Real>::largest + Real(0.25)) * Real(ln_2);
-  x = low > x ? broadcast(low) : x;
-  x = high < x ? broadcast(high) : x;
+  x = -larger(broadcast(-high), -larger(broadcast(low), x));
   const Vector<Real> shifted = x * Real(log2_e) + Exp2<Real>::to_integer;
   const Vector<Real> k = shifted - Exp2<Real>::to_integer;
   const Vector<Real> r = (x - k * Exp2<Real>::ln2_high) - k * Exp2<Real>::ln2_low;

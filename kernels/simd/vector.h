@@ -2,6 +2,10 @@
 // same source serves every set. RECITE_ISA names the set and its namespace.
 #pragma once
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include <cstdint>
 
 #define RECITE_INLINE [[gnu::always_inline]] inline
@@ -71,6 +75,18 @@ RECITE_INLINE void store(Vector<Real> v, Real* to, int64_t count) {
   for (int64_t l = 0; l < count; ++l) to[l] = v[l];
 }
 
+// The larger of each pair; b where one of them is not a number. (Of a comparison the compiler makes two instructions.)
+#if defined(__AVX512F__)
+RECITE_INLINE Vector<float> larger(Vector<float> a, Vector<float> b) { return _mm512_maskz_max_ps(0xffff, a, b); }
+RECITE_INLINE Vector<double> larger(Vector<double> a, Vector<double> b) { return _mm512_maskz_max_pd(0xff, a, b); }
+#elif defined(__AVX2__)
+RECITE_INLINE Vector<float> larger(Vector<float> a, Vector<float> b) { return _mm256_max_ps(a, b); }
+RECITE_INLINE Vector<double> larger(Vector<double> a, Vector<double> b) { return _mm256_max_pd(a, b); }
+#else
+RECITE_INLINE Vector<float> larger(Vector<float> a, Vector<float> b) { return a > b ? a : b; }
+RECITE_INLINE Vector<double> larger(Vector<double> a, Vector<double> b) { return a > b ? a : b; }
+#endif
+
 template <class Real>
 RECITE_INLINE IntegerVector<Real> lane_numbers() {
   IntegerVector<Real> numbers{};
@@ -87,10 +103,8 @@ RECITE_INLINE Real sum(Vector<Real> v) {
 
 template <class Real>
 RECITE_INLINE Real maximum(Vector<Real> v) {
-  for (int half = lanes<Real> / 2; half > 0; half /= 2) {
-    const Vector<Real> other = __builtin_shuffle(v, lane_numbers<Real>() ^ half);
-    v = v > other ? v : other;
-  }
+  for (int half = lanes<Real> / 2; half > 0; half /= 2)
+    v = larger(v, __builtin_shuffle(v, lane_numbers<Real>() ^ half));
   return v[0];
 }
 
