@@ -34,7 +34,7 @@ def as_run(example: str) -> str:
     if "T_rope" in example:
         return example + " --hidden_size 16 --heads 2 --layers 1 --steps 3"
     if example.startswith("recite train"):
-        return example + " --context_length 60 --max_train_len 20"
+        return example + " --train.context_length=60 --max_train_len 20"
     return example
 
 
