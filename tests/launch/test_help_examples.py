@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-VERBS = ("sweep", "plan", "status", "train", "eval", "sample", "export", "doctor", "version", "completion")
+VERBS = ("sweep", "plan", "status", "train", "eval", "sample", "bench", "export", "doctor", "version", "completion")
 
 
 def examples(verb: str) -> list[str]:
