@@ -52,7 +52,7 @@ struct Scores {
     const bool all_seen = key + lanes<Real> - 1 <= query && query - key <= head.window;
     if (all_seen) return product;
     const auto window = static_cast<Integer>(head.window);
-    return (distance >= 0) & (distance <= window) ? product : broadcast(masked_score<Real>);
+    return ((distance >= 0) & (distance <= window)) ? product : broadcast(masked_score<Real>);
   }
 };
 

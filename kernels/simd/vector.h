@@ -1,5 +1,5 @@
-// Vectors of the instruction set that a *_simd.cpp file is compiled for: the compiler's own vector types, so that the
-// same source serves every set. RECITE_ISA names the set and its namespace.
+// Vectors of the instruction set that a *_simd.cpp file is compiled for: GCC's own vector types, so that the same
+// source serves every set. RECITE_ISA names the set and its namespace.
 #pragma once
 
 #if defined(__x86_64__)
