@@ -27,6 +27,9 @@ struct Work {
     return {index / per_row, first, std::min(task_channels, in.shape.channels - first)};
   }
 
+  // Less work than this is done sooner than other threads are woken: some 50 microseconds.
+  bool worth_threads() const { return in.shape.batch * in.shape.time * in.shape.channels >= 1 << 16; }
+
   const int64_t padded;
   const Workspace<Real> weight, bias;
   const ConvInputs<Real> in;
@@ -50,7 +53,7 @@ void causal_conv1d_forward_cpu(const ConvShape& shape, const Real* x, const Real
                                const Real* initial, Real* y) {
   const Work<Real> work(shape, x, weight, bias);
   const auto kernel = RECITE_SIMD(conv_forward<Real>);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(dynamic) if (work.worth_threads())
   for (int64_t index = 0; index < work.tasks; ++index) kernel(work.in, work.task(index), initial, y);
 }
 
@@ -75,7 +78,7 @@ void causal_conv1d_backward_cpu(const ConvShape& shape, const Real* x, const Rea
   const int64_t W = shape.width, padded = work.padded;
   auto row_dweight = Workspace<Real>::zeros(shape.batch * W * padded);
   auto row_dbias = Workspace<Real>::zeros(shape.batch * padded);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(dynamic) if (work.worth_threads())
   for (int64_t index = 0; index < work.tasks; ++index) {
     const ConvTask task = work.task(index);
     kernel(work.in, task, dy, dx, &row_dweight[task.batch * W * padded], &row_dbias[task.batch * padded]);

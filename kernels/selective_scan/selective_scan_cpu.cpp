@@ -17,6 +17,9 @@ struct Tasks {
     return {index / per_row, first, std::min(scan_task_channels, shape.channels - first)};
   }
 
+  // Less work than this is done sooner than other threads are woken: some 50 microseconds.
+  bool worth_threads() const { return shape.batch * shape.time * shape.channels * shape.state >= 1 << 17; }
+
   const ScanShape shape;
   const int64_t per_row, count;
 };
@@ -82,10 +85,11 @@ void run_backward_task(const ScanBackward<Real>& scan, const Tasks& tasks, int64
          {A, D, delta_bias, &partial.B[index * per_task], &partial.C[index * per_task], dh.data(), shares.data()});
 }
 
+// Called by every thread: each takes a share.
 // to[c, n] = sum over rows of from[row, n, c], in order.
 template <class Real>
 void add_rows(const Real* from, int64_t rows, int64_t states, int64_t channels, int64_t padded, Real* to) {
-#pragma omp parallel for schedule(static)
+#pragma omp for schedule(static) nowait
   for (int64_t n = 0; n < states; ++n) {
     auto total = Workspace<Real>::zeros(channels);
     for (int64_t row = 0; row < rows; ++row)
@@ -94,10 +98,11 @@ void add_rows(const Real* from, int64_t rows, int64_t states, int64_t channels, 
   }
 }
 
+// Called by every thread: each takes a share.
 // to[row] = sum over the row's tasks of from[row, task], each of `size`, in order.
 template <class Real>
 void add_tasks(const Real* from, int64_t rows, int64_t tasks, int64_t size, Real* to) {
-#pragma omp parallel for schedule(static)
+#pragma omp for schedule(static) nowait
   for (int64_t row = 0; row < rows; ++row) {
     std::copy_n(from + row * tasks * size, size, to + row * size);
     for (int64_t task = 1; task < tasks; ++task)
@@ -114,7 +119,7 @@ void selective_scan_forward_cpu(const ScanShape& shape, const ScanInputs<Real>& 
   const ScanForward<Real> scan{shape, in, parameters.pointers(), y, states};
   const auto kernel = RECITE_SIMD(scan_forward<Real>);
   const Tasks tasks(shape);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(dynamic) if (tasks.worth_threads())
   for (int64_t index = 0; index < tasks.count; ++index) {
     auto h = Workspace<Real>::zeros(shape.state * scan_task_channels);
     if (in.initial) load_state(shape, tasks[index], in.initial, h.data());
@@ -129,7 +134,7 @@ void selective_scan_step_cpu(const ScanShape& shape, const ScanInputs<Real>& in,
   const ScanForward<Real> scan{shape, in, parameters.pointers(), y, nullptr};
   const auto kernel = RECITE_SIMD(scan_step<Real>);
   const Tasks tasks(shape);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(dynamic) if (tasks.worth_threads())
   for (int64_t index = 0; index < tasks.count; ++index) kernel(scan, tasks[index], state);
 }
 
@@ -141,14 +146,17 @@ void selective_scan_backward_cpu(const ScanShape& shape, const ScanInputs<Real>&
   const auto kernel = RECITE_SIMD(scan_backward<Real>);
   const Tasks tasks(shape);
   Partial<Real> partial(shape, parameters.padded, tasks.count);
-#pragma omp parallel for schedule(static)
-  for (int64_t index = 0; index < tasks.count; ++index) run_backward_task(scan, tasks, index, partial, kernel);
-  const int64_t per_row = shape.time * shape.state;
-  add_tasks(partial.B.data(), shape.batch, tasks.per_row, per_row, gradients.B);
-  add_tasks(partial.C.data(), shape.batch, tasks.per_row, per_row, gradients.C);
-  add_rows(partial.A.data(), shape.batch, shape.state, shape.channels, parameters.padded, gradients.A);
-  add_rows(partial.D.data(), shape.batch, 1, shape.channels, parameters.padded, gradients.D);
-  add_rows(partial.delta_bias.data(), shape.batch, 1, shape.channels, parameters.padded, gradients.delta_bias);
+#pragma omp parallel if (tasks.worth_threads())
+  {
+#pragma omp for schedule(dynamic)
+    for (int64_t index = 0; index < tasks.count; ++index) run_backward_task(scan, tasks, index, partial, kernel);
+    const int64_t per_row = shape.time * shape.state;
+    add_tasks(partial.B.data(), shape.batch, tasks.per_row, per_row, gradients.B);
+    add_tasks(partial.C.data(), shape.batch, tasks.per_row, per_row, gradients.C);
+    add_rows(partial.A.data(), shape.batch, shape.state, shape.channels, parameters.padded, gradients.A);
+    add_rows(partial.D.data(), shape.batch, 1, shape.channels, parameters.padded, gradients.D);
+    add_rows(partial.delta_bias.data(), shape.batch, 1, shape.channels, parameters.padded, gradients.delta_bias);
+  }
 }
 
 template void selective_scan_forward_cpu(const ScanShape&, const ScanInputs<float>&, float*, float*, float*);
