@@ -46,7 +46,7 @@ class Transformer : public Model {
 
   Pass start_pass(int64_t first, int64_t time);
   Pass start_row(int64_t time);
-  void set_angles(Pass& pass, int64_t time) const;
+  torch::Tensor angles(int64_t first, int64_t time) const;
   torch::Tensor bias_for(int64_t first, int64_t time);
   torch::Tensor hidden(const torch::Tensor& tokens, const Pass& pass, Cache* cache);
   torch::Tensor attention(const Layer& layer, const torch::Tensor& x, const Pass& pass, LayerCache* cache) const;

@@ -5,15 +5,6 @@
 
 namespace recite {
 
-namespace {
-
-// How much work a job is, relative to others.
-double work_of(const Job& job) {
-  return training_tokens(job) * static_cast<double>(parameter_count(job.model, job.task));
-}
-
-}  // namespace
-
 void Outlook::started(const TryId& id) { watched_[id.job] = {}; }
 
 void Outlook::reported(const ProgressReport& report) {
@@ -30,7 +21,7 @@ Outlook::Ended Outlook::ended(const TryId& id, const Job& job, JobState state) {
   watched_.erase(id.job);
   const double seconds = seconds_since(watched.started);
   if (state == JobState::done) {
-    work_done_ += work_of(job);
+    work_done_ += training_cost(job);
     busy_seconds_ += seconds;
   }
   return {seconds, watched.report.accuracy};
@@ -74,11 +65,11 @@ RunningJob Outlook::running_job(const LedgerEntry& entry) const {
 double Outlook::seconds_left(const Ledger& ledger, const SweepSnapshot& now) const {
   double work = work_done_, busy = busy_seconds_, planned = 0, running_left = 0, longest = 0;
   for (const LedgerEntry& entry : ledger.entries()) {
-    if (entry.state == JobState::planned) planned += work_of(entry.job);
+    if (entry.state == JobState::planned) planned += training_cost(entry.job);
     if (entry.state != JobState::running) continue;
     const Watched& watched = watched_.at(entry.row);
     const auto taken = static_cast<double>(watched.report.step - std::max<int64_t>(watched.first_step, 0));
-    work += work_of(entry.job) * taken / static_cast<double>(entry.job.train.total_steps());
+    work += training_cost(entry.job) * taken / static_cast<double>(entry.job.train.total_steps());
     busy += seconds_since(watched.started);
   }
   for (const RunningJob& job : now.jobs) {
