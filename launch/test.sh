@@ -25,6 +25,11 @@ fi
 say "build"
 build release all
 
+if [ $# -eq 0 ]; then
+  say "clang-tidy"
+  launch/lint.sh --tidy
+fi
+
 say "tests"
 ctest --test-dir build/release --output-on-failure --no-tests=error ${1:+-R "$1"}
 

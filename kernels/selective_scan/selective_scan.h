@@ -36,14 +36,19 @@ struct ScanInputs {
   const Real* initial;     // (B, D, N) or null: zeros
 };
 
-// y (B, T, D). states (B, scan_checkpoints(T), D, N): the state before each interval, or null when there will be no
-// backward. final (B, D, N): the state after the last step, or null.
+// y (B, T, D). states (B, scan_checkpoints(T), N, D): the state before each interval, channels side by side, or null
+// when there will be no backward. final (B, D, N): the state after the last step, or null.
 template <class Real>
 void selective_scan_forward_cpu(const ScanShape& shape, const ScanInputs<Real>& in, Real* y, Real* states, Real* final);
 
+// One step of decoding: shape.time is 1, in.initial is not read, and state (B, D, N) becomes the state after it. Faster
+// than the forward there, whose states have channels side by side.
+template <class Real>
+void selective_scan_step_cpu(const ScanShape& shape, const ScanInputs<Real>& in, Real* y, Real* state);
+
 // Gradients of a scalar whose gradient in y is dy. Each is written, not added to; dz is null when z is. dB and dC are
-// sums over channels, dA, dD and d_delta_bias over batch and time, all in a fixed order: the same bits at each call
-// with the same number of threads.
+// sums over channels, dA, dD and d_delta_bias over batch and time, all in a fixed order: the same bits on any number
+// of threads (with one instruction set: kernels/simd/isa.h).
 template <class Real>
 struct ScanGradients {
   Real* u;

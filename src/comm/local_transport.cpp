@@ -1,5 +1,3 @@
-#include <unistd.h>
-
 #include <array>
 #include <deque>
 #include <mutex>
@@ -58,12 +56,6 @@ class LocalTransport final : public Transport {
 std::pair<std::unique_ptr<Transport>, std::unique_ptr<Transport>> make_local_transports() {
   const auto boxes = std::make_shared<Mailboxes>();
   return {std::make_unique<LocalTransport>(0, boxes), std::make_unique<LocalTransport>(1, boxes)};
-}
-
-std::string host_name() {
-  char name[256] = {};
-  if (gethostname(name, sizeof name - 1) != 0) return "localhost";
-  return name;
 }
 
 }  // namespace recite

@@ -79,6 +79,5 @@ std::pair<std::unique_ptr<Transport>, std::unique_ptr<Transport>> make_local_tra
 
 std::string mpi_library_version();  // callable before MPI is initialised
 std::string nccl_version();         // "" in a build without CUDA
-std::string host_name();
 
 }  // namespace recite

@@ -3,12 +3,12 @@
 #include <torch/torch.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <thread>
 
 #include "base/build_info.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "comm/transport.h"
@@ -135,8 +135,7 @@ Finding look_at_memory() {
 
 // The clock dates every row, and a Slurm requeue compares dates of several hosts.
 Finding look_at_clock() {
-  const auto now = std::chrono::system_clock::now();
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count();
+  const auto seconds = static_cast<int64_t>(unix_time());
   constexpr int64_t year_2025 = 1735689600;
   if (seconds < year_2025)
     return {Verdict::warning, "the date lies before 2025", "set the clock: rows are dated by it"};

@@ -1,10 +1,11 @@
 #include <fmt/format.h>
 
-#include <chrono>
 #include <iostream>
 
 #include "base/build_info.h"
+#include "base/clock.h"
 #include "base/error.h"
+#include "base/host.h"
 #include "comm/transport.h"
 #include "commands/commands.h"
 #include "commands/machine.h"
@@ -20,10 +21,6 @@
 namespace recite {
 
 namespace {
-
-double unix_time() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
 
 std::vector<EvaluationRow> measure(SavedModel& saved) {
   SoloCollective alone;

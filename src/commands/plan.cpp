@@ -57,9 +57,8 @@ struct PlanLine {
 std::vector<PlanLine> plan_lines(const Sweep& sweep, const ResultsContents& contents, const std::string& results_path,
                                  bool retry_failed) {
   const std::map<std::string, double> rates = measured_rates(contents);
-  const auto folder_of = [&](const LedgerEntry& entry) { return results_path + ".jobs/" + entry.job.id(); };
   std::vector<PlanLine> lines;
-  for (LedgerEntry& entry : entries_to_resume(sweep.jobs, contents, retry_failed, folder_of)) {
+  for (LedgerEntry& entry : entries_to_resume(sweep.jobs, contents, retry_failed, results_path)) {
     PlanLine line{std::move(entry)};
     const auto rate = rates.find(speed_key(line.entry.job));
     if (rate != rates.end()) line.seconds = training_tokens(line.entry.job) / rate->second;

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <iostream>
@@ -15,6 +14,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "commands/commands.h"
 #include "results/lock.h"
@@ -22,10 +22,6 @@
 namespace recite {
 
 namespace {
-
-double unix_seconds() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
 
 bool is_live(const std::string& path) {
   const std::optional<LockHolder> holder = read_lock(path);
@@ -198,7 +194,7 @@ ExitCode sweep_verdict(const ResultsContents& contents) {
 int run_status(const std::string& path, bool quiet, std::ostream& out) {
   const bool live = is_live(path);
   const ResultsContents contents = read_results(path);
-  if (!quiet) print_status(out, contents, path, live, unix_seconds());
+  if (!quiet) print_status(out, contents, path, live, unix_time());
   return static_cast<int>(sweep_verdict(contents));
 }
 

@@ -132,6 +132,22 @@ Verb sample_verb() {
                    {"recite sample --task copy --packed --count 1", "a training row"}}};
 }
 
+Verb bench_verb() {
+  return {.name = "bench",
+          .summary = "Time operations and training steps beside a plain matrix product and a copy.",
+          .description =
+              "Without --model all of them, in a small size. A share is that of the nearer ceiling: the product's\n"
+              "FLOP/s, or the copy's bytes/s. Times are medians.",
+          .operands = {},
+          .options = {{"seconds", 0, "SECONDS", "for each row [1]", {}},
+                      {"json", 0, "FILE", "write the figures there, too", {}}},
+          .sections = {"run", "task", "model", "train", "sweep"},
+          .examples = {
+              {"recite bench --seconds 0.2", "every model in a small size, on all cores"},
+              {"recite bench --model mamba --layers 4 --run.threads=1 --json mamba.json", "one model, one core"},
+              {"recite bench --model lstm --task prefix_ngram --n_gram 2 --train.precision=float64", "other strings"}}};
+}
+
 Verb export_verb() {
   return {.name = "export",
           .summary = "Write the rows of a results file as CSV.",
@@ -189,9 +205,9 @@ Verb completion_verb() {
 }  // namespace
 
 const std::vector<Verb>& verbs() {
-  static const std::vector<Verb> table = {sweep_verb(),   plan_verb(),      status_verb(), train_verb(),
-                                          eval_verb(),    sample_verb(),    export_verb(), doctor_verb(),
-                                          version_verb(), completion_verb()};
+  static const std::vector<Verb> table = {sweep_verb(),  plan_verb(),    status_verb(),    train_verb(),
+                                          eval_verb(),   sample_verb(),  bench_verb(),     export_verb(),
+                                          doctor_verb(), version_verb(), completion_verb()};
   return table;
 }
 

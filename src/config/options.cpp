@@ -151,17 +151,23 @@ std::vector<Option> sweep_options() {
   };
 }
 
-std::vector<Option> run_options() {
-  Option checkpoint = single("run.checkpoint_every", FIELD(job.run.checkpoint_every), not_negative,
-                             "seconds between checkpoints of a job; units s, min, h");
-  checkpoint.allowed = "a time, e.g. 60 s, 5 min, 1 h";
-  checkpoint.set = [](Settings& settings, const std::string& text) {
-    settings.job.run.checkpoint_every = read_seconds(text, not_negative);
+Option run_duration(const char* name, double RunSpec::* seconds, const Range& range, const char* help) {
+  Option option = single(name, [seconds](auto& settings) -> auto& { return settings.job.run.*seconds; }, range, help);
+  option.allowed = "a time, e.g. 60 s, 5 min, 1 h";
+  option.set = [=](Settings& settings, const std::string& text) {
+    settings.job.run.*seconds = read_seconds(text, range);
   };
-  checkpoint.get = [](const Settings& settings) { return write_number(settings.job.run.checkpoint_every) + " s"; };
+  option.get = [=](const Settings& settings) { return write_number(settings.job.run.*seconds) + " s"; };
+  return option;
+}
+
+std::vector<Option> run_options() {
   return {
       single("run.device", FIELD(job.run.device), {}, "auto: a GPU where there is one", {"device"}),
-      checkpoint,
+      run_duration("run.checkpoint_every", &RunSpec::checkpoint_every, not_negative,
+                   "seconds between checkpoints of a job; units s, min, h"),
+      run_duration("run.stall_timeout", &RunSpec::stall_timeout, Range{0.5, 1e7},
+                   "a worker that makes no step for so long is ended, and its job tried again"),
       single("run.log_every", FIELD(job.run.log_every), big_positive, "steps between logged losses"),
       single("run.threads", FIELD(job.run.threads), any_count, "of each worker; 0: cores of the host / its workers"),
       single("run.save_models", FIELD(job.run.save_models), {}, "keep the trained weights, in the Hugging Face layout",

@@ -69,7 +69,8 @@ BatchScore score(const EvalBatch& batch, const torch::Tensor& predicted) {
 }
 
 // Of every batch, on every rank.
-std::vector<BatchScore> score_batches(Model& model, const Job& job, const EvalPoint& point, Group group) {
+std::vector<BatchScore> score_batches(Model& model, const Job& job, const EvalPoint& point, Group group,
+                                      const std::function<void()>& between_batches) {
   const torch::NoGradGuard no_grad;
   const Task task(task_of(job, point));
   const EvalSpec& eval = job.eval;
@@ -78,6 +79,7 @@ std::vector<BatchScore> score_batches(Model& model, const Job& job, const EvalPo
     const EvalBatch batch =
         evaluation_batch(task, eval.seed, point.length, int64_t{i} * eval.batch_size, eval.batch_size);
     scores[static_cast<size_t>(i)] = score(batch, predicted_answers(model, batch, eval.mode));
+    if (between_batches) between_batches();
   }
   group.host.all_reduce_sum(scores.data(), scores.size() * sizeof(BatchScore) / sizeof(double), ElementType::float64);
   return scores;
@@ -93,8 +95,9 @@ double population_deviation(const std::vector<BatchScore>& scores) {
 
 }  // namespace
 
-EvaluationRow evaluate(Model& model, const Job& job, const EvalPoint& point, Group group) {
-  const std::vector<BatchScore> scores = score_batches(model, job, point, group);
+EvaluationRow evaluate(Model& model, const Job& job, const EvalPoint& point, Group group,
+                       const std::function<void()>& between_batches) {
+  const std::vector<BatchScore> scores = score_batches(model, job, point, group, between_batches);
   BatchScore total;
   for (const BatchScore& batch : scores) {
     total.right_strings += batch.right_strings;

@@ -1,6 +1,8 @@
 // How often a model is right on the evaluation strings of a task.
 #pragma once
 
+#include <functional>
+
 #include "comm/collective.h"
 #include "jobs/job.h"
 #include "models/model.h"
@@ -16,7 +18,9 @@ namespace recite {
 // argmax is read back, for exactly as many tokens as the answer has. string_accuracy: the whole answer right, without
 // the end mark; char_accuracy: matching letters / letters. string_accuracy_std: over the batches, of the population
 // (numpy.std).
-EvaluationRow evaluate(Model& model, const Job& job, const EvalPoint& point, Group group);
+// `between_batches` is called after each batch; it may throw.
+EvaluationRow evaluate(Model& model, const Job& job, const EvalPoint& point, Group group,
+                       const std::function<void()>& between_batches = {});
 
 // Wilson score interval at 95 % for `right` of `n`.
 struct Interval {

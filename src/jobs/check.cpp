@@ -65,6 +65,15 @@ void check_n_gram(const TaskSpec& task, const char* n_gram_option) {
   }
 }
 
+// One letter has no two different n-grams, and none that occurs once in a string longer than itself.
+void check_letters(const TaskSpec& task, const char* task_option) {
+  const bool needs_two =
+      task.kind == TaskKind::duplicate_ngram || (is_lookup(task.kind) && task.ngram_key == NgramKey::unique);
+  if (needs_two && task.vocab_size < 2)
+    refuse("{} = {} needs task.vocab_size of at least 2{}", task_option, name_of(task.kind),
+           is_lookup(task.kind) ? ", or task.ngram_key = any" : "");
+}
+
 void check_task(const TaskSpec& task) {
   if (task.vocab_size < 1 || task.vocab_size > 26) refuse("task.vocab_size = {}: 1..26", task.vocab_size);
   if (task.length_answer < 0) refuse("task.length_answer = {}: at least 0 (0: all)", task.length_answer);
@@ -72,6 +81,7 @@ void check_task(const TaskSpec& task) {
     refuse("sweep.task = duplicate_ngram is for evaluation only: train on copy, and set eval.task = duplicate_ngram");
   }
   check_n_gram(task, "task.n_gram");
+  check_letters(task, "sweep.task");
 }
 
 void check_training_lengths(const Job& job) {
@@ -107,9 +117,7 @@ void check_point(const Job& job, const EvalPoint& point) {
   task.n_gram = point.n_gram;
   const char* n_gram_option = job.eval.n_grams.empty() ? "task.n_gram" : "eval.n_gram";
   check_n_gram(task, n_gram_option);
-  if (task.kind == TaskKind::duplicate_ngram && task.vocab_size < 2) {
-    refuse("eval.task = duplicate_ngram needs task.vocab_size of at least 2: one letter has no two different n-grams");
-  }
+  check_letters(task, "eval.task");
   check_length(task, point.length, "eval.lengths", n_gram_option);
   const int needed = max_tokens(task, point.length);
   if (job.eval.context_length > 0 && needed > job.eval.context_length) {

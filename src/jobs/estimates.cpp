@@ -31,15 +31,22 @@ int64_t lstm_parameters(int64_t h, int64_t layers, int64_t vocabulary) {
   return layers * (2 * 4 * h * h + 2 * 4 * h) + vocabulary * h + vocabulary * h + vocabulary;
 }
 
-// Values that one token leaves in one layer for the backward pass, in units of hidden_size.
-double activations_per_token(const ModelSpec& model) {
+// Values that one token leaves in one layer for the backward pass, in units of hidden_size: those of the compute
+// precision, and those of the master precision.
+struct Kept {
+  double compute, master;
+};
+
+Kept kept_per_token(const ModelSpec& model, bool narrow) {
   switch (model.architecture) {
-    case Architecture::mamba:  // residual, norm, x and z, convolution, delta, scan, gate; (D, N) states every 16 tokens
-      return 14 + 2.0 * model.state_dim / 16;
-    case Architecture::lstm:  // input, four gates, cell, its tanh, state
-      return 8;
-    default:  // residual, two norms, qkv, attention, MLP before and after its GELU
-      return 16;
+    case Architecture::mamba: {  // the scan and the convolution work on master values; (D, N) states every 16 tokens
+      const double scan = 10 + 2.0 * model.state_dim / 16;  // residual, x, z, delta, convolution, y
+      return narrow ? Kept{9, scan} : Kept{0, scan + 4};
+    }
+    case Architecture::lstm:  // input, gates, cell, its tanh, state, dropout, the library's workspace
+      return {13, narrow ? 4.0 : 0.0};
+    default:  // residual, two norms, qkv, attention, MLP before and after its GELU; attention works on master values
+      return {16, narrow ? 4.0 : 0.0};
   }
 }
 
@@ -77,17 +84,22 @@ double training_cost(const Job& job) {
 }
 
 double estimated_memory(const Job& job) {
+  constexpr double program = 470e6;         // code and libraries, LibTorch above all
+  constexpr double fragmentation = 1.15;    // what the allocator keeps beyond what is in use
+  constexpr double passing_gradients = 10;  // of one layer at a time, values a token in units of hidden_size
   const double master = job.train.precision == Precision::float64 ? 8 : 4;
   const double value = bytes_per_value(job.train.precision);
-  const double copy = value < master ? value : 0;
-  const double weights = (4 * master + copy) * static_cast<double>(parameter_count(job.model, job.task));
+  const bool narrow = value < master;
+  const double weights =
+      (4 * master + (narrow ? value : 0)) * static_cast<double>(parameter_count(job.model, job.task));
 
   const int rank_rows = std::max(1, job.train.batch_size / std::max(1, job.ranks));
   const int rows = job.train.micro_batch_size > 0 ? std::min(job.train.micro_batch_size, rank_rows) : rank_rows;
   const double tokens = static_cast<double>(rows) * job.train.context_length;
-  const double layers = tokens * job.model.layers * activations_per_token(job.model) * job.model.hidden_size * value;
+  const Kept kept = kept_per_token(job.model, narrow);
+  const double per_token = job.model.layers * (kept.compute * value + kept.master * master) + passing_gradients * value;
   const double logits = tokens * vocabulary_size(job.task) * 3 * master;
-  return weights + layers + logits;
+  return program + fragmentation * (weights + tokens * job.model.hidden_size * per_token + logits);
 }
 
 }  // namespace recite

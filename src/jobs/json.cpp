@@ -69,6 +69,7 @@ template <class Spec, class Visit>
 void visit_run(Spec& spec, Visit visit) {
   visit("device", spec.device);
   visit("checkpoint_every", spec.checkpoint_every);
+  visit("stall_timeout", spec.stall_timeout);
   visit("log_every", spec.log_every);
   visit("threads", spec.threads);
   visit("save_models", spec.save_models);

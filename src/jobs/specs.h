@@ -95,6 +95,7 @@ struct EvalSpec {
 struct RunSpec {
   DeviceKind device = DeviceKind::automatic;
   double checkpoint_every = 60;  // seconds
+  double stall_timeout = 600;    // seconds without a step, after which a worker counts as lost
   int64_t log_every = 10;        // steps between rows of /training
   int threads = 0;               // of each worker; 0: cores of the host / workers on it
   bool save_models = false;

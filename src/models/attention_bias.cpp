@@ -14,13 +14,6 @@ std::vector<double> slopes_of_power_of_two(unsigned heads) {
   return slopes;
 }
 
-// How many tokens back each head sees, itself not counted.
-torch::Tensor windows(const ModelSpec& spec, torch::Device device) {
-  torch::Tensor window = torch::full({spec.heads}, std::numeric_limits<int64_t>::max(), torch::kInt64);
-  for (int h = 0; h < std::min(spec.heads, spec.num_masked_heads); ++h) window[h] = h;
-  return window.to(device).view({spec.heads, 1, 1});
-}
-
 }  // namespace
 
 std::vector<double> alibi_slopes(int heads) {
@@ -34,6 +27,12 @@ std::vector<double> alibi_slopes(int heads) {
   return slopes;
 }
 
+torch::Tensor attention_windows(const ModelSpec& spec, torch::Device device) {
+  torch::Tensor window = torch::full({spec.heads}, std::numeric_limits<int64_t>::max(), torch::kInt64);
+  for (int h = 0; h < std::min(spec.heads, spec.num_masked_heads); ++h) window[h] = h;
+  return window.to(device);
+}
+
 torch::Tensor attention_bias(const ModelSpec& spec, int64_t first_query, int64_t queries, int64_t keys,
                              torch::TensorOptions options) {
   const auto positions = torch::TensorOptions().dtype(torch::kInt64).device(options.device());
@@ -45,7 +44,8 @@ torch::Tensor attention_bias(const ModelSpec& spec, int64_t first_query, int64_t
     const torch::Tensor slopes = torch::tensor(alibi_slopes(spec.heads), torch::kFloat64).to(options.device());
     bias = (distance * slopes.view({-1, 1, 1})).neg().to(options);
   }
-  if (spec.architecture == Architecture::hard_alibi) hidden = hidden | (distance > windows(spec, options.device()));
+  if (spec.architecture == Architecture::hard_alibi)
+    hidden = hidden | (distance > attention_windows(spec, options.device()).view({-1, 1, 1}));
   return torch::where(hidden, -std::numeric_limits<double>::infinity(), bias);
 }
 

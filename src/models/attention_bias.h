@@ -13,6 +13,9 @@ namespace recite {
 // two, those at odd indices (from 0) and then those at even ones, cut to H.
 std::vector<double> alibi_slopes(int heads);
 
+// (H), int64: how many tokens before its own each head of Hard-ALiBi sees; the largest number where it sees all.
+torch::Tensor attention_windows(const ModelSpec& spec, torch::Device device);
+
 // (1 or H, Q, K): the bias of queries at positions first_query..first_query+Q-1 on keys at positions 0..K-1.
 //   causal       0 where key <= query, else -inf
 //   alibi        the same, less slope[h] (query - key)

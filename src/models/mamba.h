@@ -42,7 +42,6 @@ class Mamba : public Model {
   torch::Tensor logits(const torch::Tensor& x) const;
   torch::Tensor norm(const torch::Tensor& x, const torch::Tensor& weight) const;
   torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight) const;
-  torch::Tensor master(const torch::Tensor& x) const { return x.to(master_dtype()); }
 
   int64_t inner_, rank_;
   torch::Tensor embedding_;

@@ -72,6 +72,7 @@ class Model {
   torch::ScalarType compute_dtype() const;
   // The weight (or activation) in the precision that the forward pass computes in.
   torch::Tensor compute(const torch::Tensor& weight) const { return weight.to(compute_dtype()); }
+  torch::Tensor master(const torch::Tensor& x) const { return x.to(master_dtype()); }
 
   ModelSpec spec_;
   int64_t vocabulary_;

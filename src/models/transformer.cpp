@@ -59,7 +59,7 @@ Transformer::Affine Transformer::add_norm(const std::string& name) {
 }
 
 torch::Tensor Transformer::forward(const torch::Tensor& tokens, const ForwardContext&) {
-  return logits(hidden(tokens, start_pass(0, tokens.size(1)), nullptr));
+  return logits(hidden(tokens, start_row(tokens.size(1)), nullptr));
 }
 
 torch::Tensor Transformer::read(const torch::Tensor& tokens, ModelCache& cache) {
@@ -82,17 +82,41 @@ std::unique_ptr<ModelCache> Transformer::new_cache(int64_t batch, int64_t max_to
 }
 
 Transformer::Pass Transformer::start_pass(int64_t first, int64_t time) {
-  Pass pass{first, {}, {}, bias_for(first, time)};
-  if (spec_.architecture == Architecture::rope && rotary_ > 0) {
-    const auto options = torch::TensorOptions().dtype(torch::kFloat64).device(device());
-    const torch::Tensor frequency =
-        torch::pow(rotary_base, torch::arange(0, rotary_, 2, options) / static_cast<double>(rotary_)).reciprocal();
-    const torch::Tensor half = torch::outer(torch::arange(first, first + time, options), frequency);
+  Pass pass{first, {}, {}, bias_for(first, time), {}};
+  const torch::Tensor half = angles(first, time);
+  if (half.defined()) {
     const torch::Tensor angle = torch::cat({half, half}, 1);
     pass.cos = compute(angle.cos());
     pass.sin = compute(angle.sin());
   }
   return pass;
+}
+
+// A pass over whole rows, without a cache: the CPU has a kernel for all of their attention.
+Transformer::Pass Transformer::start_row(int64_t time) {
+  if (!device().is_cpu()) return start_pass(0, time);
+  Pass pass{0, {}, {}, {}, AttentionPlaces{}};
+  AttentionPlaces& places = *pass.places;
+  const torch::Tensor angle = angles(0, time);
+  if (angle.defined()) {
+    places.cos = angle.cos().to(master_dtype());
+    places.sin = angle.sin().to(master_dtype());
+  }
+  if (spec_.architecture == Architecture::alibi)
+    places.slope = torch::tensor(alibi_slopes(spec_.heads), torch::kFloat64).to(master_dtype());
+  if (spec_.architecture == Architecture::hard_alibi) places.window = attention_windows(spec_, device());
+  if (spec_.architecture != Architecture::rope && spec_.score_quirk == ScoreQuirk::published)
+    places.twice_from = rotary_;
+  return pass;
+}
+
+// (T, R/2), in float64; undefined where nothing is rotated.
+torch::Tensor Transformer::angles(int64_t first, int64_t time) const {
+  if (spec_.architecture != Architecture::rope || rotary_ == 0) return {};
+  const auto options = torch::TensorOptions().dtype(torch::kFloat64).device(device());
+  const torch::Tensor frequency =
+      torch::pow(rotary_base, torch::arange(0, rotary_, 2, options) / static_cast<double>(rotary_)).reciprocal();
+  return torch::outer(torch::arange(first, first + time, options), frequency);
 }
 
 torch::Tensor Transformer::bias_for(int64_t first, int64_t time) {
@@ -120,8 +144,11 @@ torch::Tensor Transformer::attention(const Layer& layer, const torch::Tensor& x,
                                      LayerCache* cache) const {
   const int64_t batch = x.size(0), time = x.size(1);
   // Each head's outputs lie together: its query, its key, its value.
-  const torch::Tensor qkv = linear(x, layer.qkv).view({batch, time, spec_.heads, 3, head_size_}).transpose(1, 2);
-  torch::Tensor q = qkv.select(3, 0), k = qkv.select(3, 1), v = qkv.select(3, 2);  // (B, H, T, head)
+  const torch::Tensor qkv = linear(x, layer.qkv).view({batch, time, spec_.heads, 3, head_size_});
+  if (pass.places)  // the kernel sums in the master precision, whatever the products are in
+    return linear(compute(causal_attention(master(qkv), *pass.places)), layer.attention_out);
+  const std::vector<torch::Tensor> parts = qkv.transpose(1, 2).unbind(3);  // each (B, H, T, head)
+  torch::Tensor q = parts[0], k = parts[1], v = parts[2];
   if (spec_.architecture == Architecture::rope) {
     q = rotate(q, pass);
     k = rotate(k, pass);

@@ -5,9 +5,11 @@
 #include <torch/torch.h>
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "models/model.h"
+#include "ops/attention.h"
 
 namespace recite {
 
@@ -32,9 +34,10 @@ class Transformer : public Model {
   };
   // What all layers of one pass share.
   struct Pass {
-    int64_t first;           // position of the first token
-    torch::Tensor cos, sin;  // (T, rotary), rope only
-    torch::Tensor bias;      // (1 or H, T, K), or undefined: plain causal
+    int64_t first;                          // position of the first token
+    torch::Tensor cos, sin;                 // (T, rotary), rope only
+    torch::Tensor bias;                     // (1 or H, T, K), or undefined: plain causal
+    std::optional<AttentionPlaces> places;  // when a kernel does all of attention: what it needs of the above
   };
 
   Layer add_layer(const std::string& prefix);
@@ -42,6 +45,8 @@ class Transformer : public Model {
   Affine add_norm(const std::string& name);
 
   Pass start_pass(int64_t first, int64_t time);
+  Pass start_row(int64_t time);
+  torch::Tensor angles(int64_t first, int64_t time) const;
   torch::Tensor bias_for(int64_t first, int64_t time);
   torch::Tensor hidden(const torch::Tensor& tokens, const Pass& pass, Cache* cache);
   torch::Tensor attention(const Layer& layer, const torch::Tensor& x, const Pass& pass, LayerCache* cache) const;

@@ -26,6 +26,18 @@ torch::Tensor forward_cpu(const torch::Tensor& x, const torch::Tensor& weight, c
   return y;
 }
 
+// One step: `window` moves on by one.
+torch::Tensor step_cpu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+                       const torch::Tensor& window) {
+  torch::Tensor y = torch::empty_like(x);
+  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "causal_conv1d_step", [&] {
+    kernels::causal_conv1d_step_cpu<scalar_t>(shape_of(x, weight), x.const_data_ptr<scalar_t>(),
+                                              weight.const_data_ptr<scalar_t>(), bias.const_data_ptr<scalar_t>(),
+                                              window.mutable_data_ptr<scalar_t>(), y.mutable_data_ptr<scalar_t>());
+  });
+  return y;
+}
+
 class ConvFunction : public torch::autograd::Function<ConvFunction> {
  public:
   static torch::Tensor forward(AutogradContext* context, torch::Tensor x, torch::Tensor weight, torch::Tensor bias) {
@@ -61,6 +73,10 @@ torch::Tensor causal_conv1d(const torch::Tensor& x, const torch::Tensor& weight,
 torch::Tensor causal_conv1d_from(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
                                  torch::Tensor& window) {
   torch::NoGradGuard no_grad;
+  if (x.is_cpu() && x.size(1) == 1) {
+    window = window.contiguous();
+    return step_cpu(x.contiguous(), weight.contiguous(), bias.contiguous(), window);
+  }
   const torch::Tensor y = x.is_cpu()
                               ? forward_cpu(x.contiguous(), weight.contiguous(), bias.contiguous(), window.contiguous())
                               : composed_causal_conv1d(x, weight, bias, window);

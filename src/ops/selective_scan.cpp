@@ -50,6 +50,16 @@ torch::Tensor forward_cpu(const ScanTensors& in, const torch::Tensor& initial, c
   return y;
 }
 
+// One step: `state` becomes the state after it.
+torch::Tensor step_cpu(const ScanTensors& in, const torch::Tensor& state) {
+  torch::Tensor y = torch::empty_like(in.u);
+  AT_DISPATCH_FLOATING_TYPES(in.u.scalar_type(), "selective_scan_step", [&] {
+    kernels::selective_scan_step_cpu<scalar_t>(shape_of(in), pointers<scalar_t>(in, {}), mutable_data<scalar_t>(y),
+                                               mutable_data<scalar_t>(state));
+  });
+  return y;
+}
+
 ScanTensors backward_cpu(const ScanTensors& in, const torch::Tensor& states, const torch::Tensor& dy) {
   ScanTensors d{torch::empty_like(in.u),
                 torch::empty_like(in.delta),
@@ -79,7 +89,7 @@ class ScanFunction : public torch::autograd::Function<ScanFunction> {
     const torch::Tensor z = gate.value_or(torch::Tensor());
     const ScanTensors in{u, delta, A, B, C, D, z, delta_bias};
     const auto [batch, time, channels, state] = shape_of(in);
-    torch::Tensor states = torch::empty({batch, kernels::scan_checkpoints(time), channels, state}, u.options());
+    torch::Tensor states = torch::empty({batch, kernels::scan_checkpoints(time), state, channels}, u.options());
     context->save_for_backward({u, delta, A, B, C, D, z, delta_bias, states});
     return forward_cpu(in, {}, states, {});
   }
@@ -119,6 +129,10 @@ torch::Tensor selective_scan(const ScanTensors& in) {
 torch::Tensor selective_scan_from(const ScanTensors& in, torch::Tensor& state) {
   torch::NoGradGuard no_grad;
   if (!in.u.is_cpu()) return composed_selective_scan(in, state);
+  if (in.u.size(1) == 1) {
+    state = state.contiguous();
+    return step_cpu(contiguous(in), state);
+  }
   const torch::Tensor final = torch::empty_like(state);
   const torch::Tensor y = forward_cpu(contiguous(in), state.contiguous(), {}, final);
   state = final;

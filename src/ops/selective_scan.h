@@ -21,7 +21,7 @@ struct ScanTensors {
 // y (B, T, D), from a state of zeros.
 torch::Tensor selective_scan(const ScanTensors& in);
 
-// The same from `state` (B, D, N), which is replaced by the state after the last step. No gradient.
+// The same from `state` (B, D, N), which becomes the state after the last step. No gradient.
 torch::Tensor selective_scan_from(const ScanTensors& in, torch::Tensor& state);
 
 // The same written with LibTorch's operations, differentiable by them, on any device.

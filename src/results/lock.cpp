@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/host.h"
 
 namespace recite {
 namespace {
@@ -28,12 +29,6 @@ double clock_seconds(clockid_t clock) {
   timespec time{};
   clock_gettime(clock, &time);
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  gethostname(name.data(), name.size() - 1);
-  return name.data();
 }
 
 std::optional<LockHolder> parse(const std::string& text) {

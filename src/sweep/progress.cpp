@@ -63,13 +63,10 @@ ProgressView::ProgressView(std::ostream& out, int columns) : out_(out), columns_
 
 ProgressView::~ProgressView() { erase_block(); }
 
-bool ProgressView::due() const {
-  const auto every = columns_ > 0 ? std::chrono::milliseconds(250) : std::chrono::milliseconds(10000);
-  return std::chrono::steady_clock::now() - last_ >= every;
-}
+bool ProgressView::due() const { return seconds_since(last_) >= (columns_ > 0 ? 0.25 : 10); }
 
 void ProgressView::update(const SweepSnapshot& snapshot) {
-  last_ = std::chrono::steady_clock::now();
+  last_ = Clock::now();
   erase_block();
   const std::vector<std::string> lines = progress_lines(snapshot, columns_ > 0 ? columns_ : plain_width);
   for (const std::string& line : lines) out_ << line << '\n';

@@ -1,11 +1,11 @@
 // What people see while a sweep runs: a live block on a terminal, plain lines elsewhere.
 #pragma once
 
-#include <chrono>
 #include <iosfwd>
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "results/rows.h"
 
 namespace recite {
@@ -51,7 +51,7 @@ class ProgressView {
   std::ostream& out_;
   int columns_;
   size_t block_lines_ = 0;
-  std::chrono::steady_clock::time_point last_{};
+  Clock::time_point last_{};
 };
 
 // Columns of the terminal that standard output ends in, 0 when it is none. Under mpirun it is a pipe, and the launcher

@@ -49,8 +49,7 @@ void decide(LedgerEntry& entry, const JobView& view, const std::vector<Evaluatio
 }  // namespace
 
 std::vector<LedgerEntry> entries_to_resume(const std::vector<Job>& jobs, const ResultsContents& contents,
-                                           bool retry_failed,
-                                           const std::function<std::string(const LedgerEntry&)>& folder_of) {
+                                           bool retry_failed, const std::string& results_path) {
   const std::vector<JobView> views = job_views(contents);
   const std::vector<EvaluationRow> evaluations = current_evaluations(contents);
   std::vector<LedgerEntry> entries;
@@ -59,11 +58,13 @@ std::vector<LedgerEntry> entries_to_resume(const std::vector<Job>& jobs, const R
     entry.job = job;
     const auto view =
         std::find_if(views.begin(), views.end(), [id = job.id()](const JobView& v) { return v.job.id == id; });
-    if (view != views.end()) decide(entry, *view, evaluations, retry_failed, folder_of(entry));
+    if (view != views.end()) decide(entry, *view, evaluations, retry_failed, job_folder(results_path, job));
     entries.push_back(std::move(entry));
   }
   return entries;
 }
+
+std::string job_folder(const std::string& results_path, const Job& job) { return results_path + ".jobs/" + job.id(); }
 
 void discard_checkpoints(const std::string& folder) {
   std::error_code ignored;  // a leftover checkpoint does no harm

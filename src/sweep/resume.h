@@ -1,7 +1,6 @@
 // What is left to do: the jobs of a sweep against what its results file already holds.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -17,10 +16,11 @@ namespace recite {
 //   done, points missing, no saved model     planned: trained again
 //   failed                                   failed, or planned with retry_failed
 //   running, lost, stopped, planned          planned: goes on from its checkpoint
-// `folder_of` says where a job's checkpoints and model are.
 std::vector<LedgerEntry> entries_to_resume(const std::vector<Job>& jobs, const ResultsContents& contents,
-                                           bool retry_failed,
-                                           const std::function<std::string(const LedgerEntry&)>& folder_of);
+                                           bool retry_failed, const std::string& results_path);
+
+// Where a job's checkpoints and its saved model are.
+std::string job_folder(const std::string& results_path, const Job& job);
 
 // Removes what is in a done job's folder except its saved model.
 void discard_checkpoints(const std::string& folder);

@@ -48,6 +48,7 @@ int leave_as_coordinator(Transport& transport, ExitCode code, bool some_rank_was
 }
 
 int run_under_mpi(const std::string& verb, const Lead& lead) {
+  Guard guard;
   const std::unique_ptr<Transport> transport = make_mpi_transport();
   bool some_rank_was_lost = false;
   if (transport->rank() == 0) {
@@ -56,7 +57,7 @@ int run_under_mpi(const std::string& verb, const Lead& lead) {
   }
   leave_stop_signals_to_coordinator();
   try {
-    some_rank_was_lost = run_worker(*transport);
+    some_rank_was_lost = run_worker(*transport, &guard);
   } catch (const CoordinatorLost& problem) {
     std::cerr << fmt::format("recite: rank {}: {}\n", transport->rank(), problem.what());
     std::_Exit(EXIT_FAILURE);  // no orderly way out of MPI is left

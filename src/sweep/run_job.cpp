@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 
+#include "base/clock.h"
 #include "eval/evaluate.h"
 #include "train/trainer.h"
 #include "weights/pretrained_folder.h"
@@ -13,10 +13,6 @@
 namespace recite {
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 std::string model_folder(const StartTry& start) { return start.folder + "/model"; }
 
@@ -34,6 +30,8 @@ class TryRunner {
     // What is left is measuring: a try that is killed there goes on from here.
     if (leader()) trainer_.save(start_.folder);
     measure(eval_points(job_));
+    reported_.reset();  // the last word is never too soon
+    if (leader()) report_progress("evaluating");
     if (leader() && job_.run.save_models)
       save_model_folder(model_folder(start_), trainer_.model(), job_, trainer_.steps_done(), trainer_.examples_done());
     return {false, trainer_.steps_done()};
@@ -106,7 +104,7 @@ class TryRunner {
 
   void measure(const std::vector<EvalPoint>& points) {
     for (const EvalPoint& point : points) {
-      EvaluationRow row = evaluate(trainer_.model(), job_, point, group_);
+      EvaluationRow row = evaluate(trainer_.model(), job_, point, group_, [this] { observer_.stop_requested(); });
       row.step = trainer_.steps_done();
       row.examples = trainer_.examples_done();
       if (point == stop_point()) accuracy_ = row.string_accuracy;
@@ -138,7 +136,7 @@ class TryRunner {
 TryResult measure_saved_model(const StartTry& start, torch::Device device, Group group, TryObserver& observer) {
   SavedModel saved = load_model_folder(model_folder(start), device, start.job.train.precision);
   for (const EvalPoint& point : eval_points(start.job)) {
-    EvaluationRow row = evaluate(*saved.model, start.job, point, group);
+    EvaluationRow row = evaluate(*saved.model, start.job, point, group, [&] { observer.stop_requested(); });
     row.step = saved.step;
     row.examples = saved.examples;
     if (group.rank() != 0) continue;

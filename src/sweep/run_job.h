@@ -19,7 +19,8 @@ class TryObserver {
   virtual void measured(const EvaluationRow& row) = 0;
   virtual void progress(const ProgressReport& report) = 0;
   virtual void note(const std::string& text) = 0;  // for the rank's log
-  // Asked once a step; true: write a checkpoint and end. May throw to end the try at once.
+  // Asked after each step and each batch of an evaluation; true: write a checkpoint and end. May throw to end the try
+  // at once.
   virtual bool stop_requested() = 0;
 };
 

@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 #include <torch/version.h>
 
-#include <chrono>
 #include <map>
 
 #include "base/build_info.h"
+#include "base/clock.h"
 #include "results/reader.h"
 
 namespace recite {
@@ -31,7 +31,7 @@ RunRow run_record(const std::string& command, const std::string& sweep_text, con
     devices[worker.hello.gpus.empty() ? "CPU" : worker.hello.gpus.front()] += 1;
   }
   RunRow row;
-  row.time = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  row.time = unix_time();
   row.command = command;
   row.sweep_text = sweep_text;
   row.build = build_description();

@@ -11,6 +11,7 @@
 #include <optional>
 #include <thread>
 
+#include "base/host.h"
 #include "sweep/device.h"
 #include "sweep/run_job.h"
 
@@ -25,7 +26,7 @@ struct QuitNow {};
 
 class Worker final : public TryObserver {
  public:
-  explicit Worker(Transport& transport) : transport_(transport) {}
+  Worker(Transport& transport, Guard* guard) : transport_(transport), guard_(guard) {}
 
   bool serve();
 
@@ -46,6 +47,7 @@ class Worker final : public TryObserver {
   TryEnded outcome_of(const StartTry& start);
 
   Transport& transport_;
+  Guard* guard_;
   std::shared_ptr<spdlog::logger> log_ = spdlog::default_logger();
   Setup setup_;
   TryId current_;
@@ -71,6 +73,7 @@ bool Worker::serve() {
 }
 
 void Worker::hear() {
+  if (guard_) guard_->beat();
   while (const std::optional<Message> message = transport_.receive()) {
     const ToWorker order = decode_for_worker(message->body);
     if (std::holds_alternative<Drain>(order)) stop_ = true;
@@ -100,7 +103,9 @@ TryEnded Worker::attempt(const StartTry& start) {
   current_ = start.id;
   stop_ = false;
   log_->info("{}: try {} as one of {} ranks", start.job.label(), start.id.attempt, start.ranks.size());
+  if (guard_) guard_->watch(start.job.run.stall_timeout);
   TryEnded ended = outcome_of(start);
+  if (guard_) guard_->watch(0);
   ended.id = start.id;
   log_->info("{}: {} at step {}{}{}", start.job.label(), name_of(ended.state), ended.step,
              ended.message.empty() ? "" : ": ", ended.message);
@@ -113,7 +118,8 @@ TryEnded Worker::attempt(const StartTry& start) {
 TryEnded Worker::outcome_of(const StartTry& start) {
   try {
     const torch::Device device = choose_device(start.job.run.device, setup_.device_index);
-    GroupRequest request{start.ranks, start.group_name, device.is_cuda(), 120, [this] { hear(); }};
+    GroupRequest request{start.ranks, start.group_name, device.is_cuda(), start.job.run.stall_timeout,
+                         [this] { hear(); }};
     const std::unique_ptr<FormedGroup> formed = transport_.form_group(request);
     const TryResult result = run_job(start, device, formed->group(), *this);
     return {start.id, result.stopped ? JobState::stopped : JobState::done, result.step, ""};
@@ -132,6 +138,6 @@ TryEnded Worker::outcome_of(const StartTry& start) {
 
 }  // namespace
 
-bool run_worker(Transport& transport) { return Worker(transport).serve(); }
+bool run_worker(Transport& transport, Guard* guard) { return Worker(transport, guard).serve(); }
 
 }  // namespace recite

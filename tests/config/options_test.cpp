@@ -27,6 +27,7 @@ const std::map<std::string, std::string>& other_values() {
                                                             {"sweep.only", "model=mamba"},
                                                             {"run.device", "cuda"},
                                                             {"run.checkpoint_every", "2.5 s"},
+                                                            {"run.stall_timeout", "40 s"},
                                                             {"run.log_every", "4"},
                                                             {"run.threads", "3"},
                                                             {"run.save_models", "true"},

@@ -37,7 +37,7 @@ Job unusual_job() {
               .context_length = 300,
               .stop_at_accuracy = 0.99,
               .stop_length = 30};
-  job.run = {DeviceKind::cuda, 12.5, 3, 2, true};
+  job.run = {DeviceKind::cuda, 12.5, 40, 3, 2, true};
   job.ranks = 4;
   return job;
 }

@@ -1,11 +1,16 @@
-// Random arrays and numerical gradients for the tests of kernels.
+// Random arrays, numerical gradients and instruction sets for the tests of kernels.
 #pragma once
+
+#include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstdint>
 #include <functional>
 #include <random>
+#include <tuple>
 #include <vector>
+
+#include "kernels/simd/isa.h"
 
 namespace recite::kernels {
 
@@ -56,6 +61,21 @@ inline Array numerical_gradient(Array& at, const std::function<double()>& loss) 
     gradient[i] = (above - below) / (2 * step);
   }
   return gradient;
+}
+
+// A test of each case with each instruction set that the CPU has.
+template <class Case>
+class OnEachIsa : public testing::TestWithParam<std::tuple<Isa, Case>> {
+ protected:
+  const Case& test_case() const { return std::get<1>(this->GetParam()); }
+
+ private:
+  const IsaScope isa_{std::get<0>(this->GetParam())};
+};
+
+template <class Case>
+auto on_each_isa(std::vector<Case> cases) {
+  return testing::Combine(testing::ValuesIn(available_isas()), testing::ValuesIn(std::move(cases)));
 }
 
 }  // namespace recite::kernels

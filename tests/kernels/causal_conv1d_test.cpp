@@ -15,10 +15,10 @@ struct Case {
   bool initial;
 };
 
-std::string name_of_case(const testing::TestParamInfo<Case>& info) {
-  const Case& c = info.param;
-  return "B" + std::to_string(c.batch) + "_T" + std::to_string(c.time) + "_D" + std::to_string(c.channels) + "_W" +
-         std::to_string(c.width) + (c.initial ? "_initial" : "");
+std::string name_of_case(const testing::TestParamInfo<std::tuple<Isa, Case>>& info) {
+  const auto& [isa, c] = info.param;
+  return name_of(isa) + std::string("_B") + std::to_string(c.batch) + "_T" + std::to_string(c.time) + "_D" +
+         std::to_string(c.channels) + "_W" + std::to_string(c.width) + (c.initial ? "_initial" : "");
 }
 
 struct Inputs {
@@ -79,16 +79,16 @@ Gradients<Real> backward(const Case& c, const Inputs& in) {
   return d;
 }
 
-class CausalConv1d : public testing::TestWithParam<Case> {};
+class CausalConv1d : public OnEachIsa<Case> {};
 
 TEST_P(CausalConv1d, ForwardIsTheFormula) {
-  const Inputs in(GetParam());
-  EXPECT_LE(difference(forward<double>(GetParam(), in), naive_conv(GetParam(), in)), 1e-13);
-  EXPECT_LE(difference(forward<float>(GetParam(), in), naive_conv(GetParam(), in)), 2e-6);
+  const Inputs in(test_case());
+  EXPECT_LE(difference(forward<double>(test_case(), in), naive_conv(test_case(), in)), 1e-13);
+  EXPECT_LE(difference(forward<float>(test_case(), in), naive_conv(test_case(), in)), 2e-6);
 }
 
 TEST_P(CausalConv1d, BackwardIsTheSlopeOfTheFormulaInEveryInput) {
-  Case c = GetParam();
+  Case c = test_case();
   c.initial = false;
   Inputs in(c);
   const auto loss = [&] { return dot(naive_conv(c, in), in.dy); };
@@ -105,21 +105,49 @@ TEST_P(CausalConv1d, BackwardIsTheSlopeOfTheFormulaInEveryInput) {
 }
 
 TEST_P(CausalConv1d, SameBitsAtEachCallAndOnAnyNumberOfThreads) {
-  const Inputs in(GetParam());
+  Case c = test_case();  // made large enough for several threads
+  c.batch = 2;
+  c.time = 129;
+  c.channels += 255;
+  const Inputs in(c);
   const int threads = omp_get_max_threads();
   omp_set_num_threads(3);
-  const Gradients<float> first = backward<float>(GetParam(), in), second = backward<float>(GetParam(), in);
+  const Gradients<float> first = backward<float>(c, in);
+  omp_set_num_threads(2);
+  const Gradients<float> second = backward<float>(c, in);
   omp_set_num_threads(1);
-  const Gradients<float> alone = backward<float>(GetParam(), in);
+  const Gradients<float> alone = backward<float>(c, in);
   omp_set_num_threads(threads);
   EXPECT_EQ(first, second);
   EXPECT_EQ(first, alone);
 }
 
+TEST_P(CausalConv1d, StepsAreTheForward) {
+  Case c = test_case();
+  if (!c.initial) return;
+  const Inputs in(c);
+  const std::vector<float> expected = forward<float>(c, in);
+  const auto x = converted<float>(in.x), weight = converted<float>(in.weight), bias = converted<float>(in.bias);
+  std::vector<float> window = converted<float>(in.initial), step_x(c.batch * c.channels), y(step_x.size());
+  for (int64_t t = 0; t < c.time; ++t) {
+    const auto at = [&](int64_t b) { return (b * c.time + t) * c.channels; };
+    for (int64_t b = 0; b < c.batch; ++b) std::copy_n(&x[at(b)], c.channels, &step_x[b * c.channels]);
+    causal_conv1d_step_cpu<float>({c.batch, 1, c.channels, c.width}, step_x.data(), weight.data(), bias.data(),
+                                  window.data(), y.data());
+    for (int64_t b = 0; b < c.batch; ++b)
+      for (int64_t d = 0; d < c.channels; ++d) ASSERT_EQ(y[b * c.channels + d], expected[at(b) + d]);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, CausalConv1d,
-                         testing::Values(Case{1, 1, 1, 4, false}, Case{2, 1, 7, 4, true}, Case{1, 2, 33, 4, true},
-                                         Case{3, 3, 5, 2, true}, Case{2, 17, 7, 4, false}, Case{2, 17, 3, 1, true},
-                                         Case{3, 5, 65, 3, false}, Case{1, 129, 1, 4, true}),
+                         on_each_isa<Case>({{1, 1, 1, 4, false},
+                                            {2, 1, 7, 4, true},
+                                            {1, 2, 33, 4, true},
+                                            {3, 3, 5, 2, true},
+                                            {2, 17, 7, 4, false},
+                                            {2, 17, 3, 1, true},
+                                            {3, 5, 65, 3, false},
+                                            {1, 129, 1, 4, true}}),
                          name_of_case);
 
 }  // namespace

@@ -6,7 +6,6 @@
 #include <map>
 #include <string>
 
-#include "kernels/math.h"
 #include "tests/kernels/arrays.h"
 
 namespace recite::kernels {
@@ -17,10 +16,11 @@ struct Case {
   bool gate, initial;
 };
 
-std::string name_of_case(const testing::TestParamInfo<Case>& info) {
-  const Case& c = info.param;
-  return "B" + std::to_string(c.batch) + "_T" + std::to_string(c.time) + "_D" + std::to_string(c.channels) + "_N" +
-         std::to_string(c.state) + (c.gate ? "_gate" : "") + (c.initial ? "_initial" : "");
+std::string name_of_case(const testing::TestParamInfo<std::tuple<Isa, Case>>& info) {
+  const auto& [isa, c] = info.param;
+  return name_of(isa) + std::string("_B") + std::to_string(c.batch) + "_T" + std::to_string(c.time) + "_D" +
+         std::to_string(c.channels) + "_N" + std::to_string(c.state) + (c.gate ? "_gate" : "") +
+         (c.initial ? "_initial" : "");
 }
 
 using Arrays = std::map<std::string, Array>;
@@ -67,6 +67,15 @@ Naive naive_scan(const Case& c, const Arrays& in) {
   return out;
 }
 
+// Time t of an array (B, T, ...), which may be empty.
+Array step_of(const Array& array, int64_t batch, int64_t time, int64_t t) {
+  const auto size = static_cast<int64_t>(array.size()) / (batch * time);
+  Array step;
+  for (int64_t b = 0; b < batch; ++b)
+    step.insert(step.end(), array.begin() + (b * time + t) * size, array.begin() + (b * time + t + 1) * size);
+  return step;
+}
+
 template <class Real>
 struct Kernel {
   Kernel(const Case& c, const Arrays& in) : shape{c.batch, c.time, c.channels, c.state} {
@@ -98,24 +107,24 @@ struct Kernel {
 
 constexpr const char* differentiable[] = {"u", "delta", "A", "B", "C", "D", "z", "delta_bias"};
 
-class SelectiveScan : public testing::TestWithParam<Case> {};
+class SelectiveScan : public OnEachIsa<Case> {};
 
 TEST_P(SelectiveScan, ForwardIsTheFormula) {
-  const Arrays in = random_inputs(GetParam());
-  const Naive expected = naive_scan(GetParam(), in);
-  Kernel<double> kernel(GetParam(), in);
+  const Arrays in = random_inputs(test_case());
+  const Naive expected = naive_scan(test_case(), in);
+  Kernel<double> kernel(test_case(), in);
   kernel.forward();
   EXPECT_LE(difference(kernel.y, expected.y), 1e-12);
   EXPECT_LE(difference(kernel.final, expected.final), 1e-12);
-  Kernel<float> single(GetParam(), in);
+  Kernel<float> single(test_case(), in);
   single.forward();
   EXPECT_LE(difference(single.y, expected.y), 2e-5);
   EXPECT_LE(difference(single.final, expected.final), 2e-5);
 }
 
 TEST_P(SelectiveScan, KeptStatesAndFinalStateAreOptional) {
-  const Arrays in = random_inputs(GetParam());
-  Kernel<float> kernel(GetParam(), in);
+  const Arrays in = random_inputs(test_case());
+  Kernel<float> kernel(test_case(), in);
   kernel.forward();
   std::vector<float> y(kernel.y.size());
   selective_scan_forward_cpu<float>(kernel.shape, kernel.inputs(), y.data(), nullptr, nullptr);
@@ -123,11 +132,11 @@ TEST_P(SelectiveScan, KeptStatesAndFinalStateAreOptional) {
 }
 
 TEST_P(SelectiveScan, BackwardInFloat32IsNearFloat64) {
-  const Arrays in = random_inputs(GetParam());
-  Kernel<double> exact(GetParam(), in);
+  const Arrays in = random_inputs(test_case());
+  Kernel<double> exact(test_case(), in);
   exact.forward();
   exact.backward();
-  Kernel<float> single(GetParam(), in);
+  Kernel<float> single(test_case(), in);
   single.forward();
   single.backward();
   for (const char* name : differentiable)
@@ -135,16 +144,16 @@ TEST_P(SelectiveScan, BackwardInFloat32IsNearFloat64) {
 }
 
 TEST_P(SelectiveScan, SameBitsAtEachCallAndOnAnyNumberOfThreads) {
-  const Arrays in = random_inputs(GetParam());
+  const Arrays in = random_inputs(test_case());
   const int threads = omp_get_max_threads();
   const auto run = [&](int count) {
     omp_set_num_threads(count);
-    Kernel<float> kernel(GetParam(), in);
+    Kernel<float> kernel(test_case(), in);
     kernel.forward();
     kernel.backward();
     return kernel;
   };
-  const Kernel<float> first = run(3), second = run(3), alone = run(1);
+  const Kernel<float> first = run(3), second = run(2), alone = run(1);
   omp_set_num_threads(threads);
   EXPECT_EQ(first.y, second.y);
   EXPECT_EQ(first.y, alone.y);
@@ -152,23 +161,61 @@ TEST_P(SelectiveScan, SameBitsAtEachCallAndOnAnyNumberOfThreads) {
   EXPECT_EQ(first.gradient, alone.gradient);
 }
 
+TEST_P(SelectiveScan, StepsAreTheFormula) {
+  Case c = test_case();
+  if (!c.initial) return;
+  const Arrays in = random_inputs(c);
+  const Naive expected = naive_scan(c, in);
+  Array state = in.at("initial");
+  for (int64_t t = 0; t < c.time; ++t) {
+    Arrays step = in;
+    for (const char* name : {"u", "delta", "B", "C", "z"}) step[name] = step_of(in.at(name), c.batch, c.time, t);
+    Kernel<double> kernel({c.batch, 1, c.channels, c.state, c.gate, true}, step);
+    kernel.y.resize(c.batch * c.channels);
+    selective_scan_step_cpu(kernel.shape, kernel.inputs(), kernel.y.data(), state.data());
+    EXPECT_LE(difference(kernel.y, step_of(expected.y, c.batch, c.time, t)), 1e-12);
+  }
+  EXPECT_LE(difference(state, expected.final), 1e-12);
+}
+
+TEST_P(SelectiveScan, StepInFloat32IsNearFloat64) {
+  Case c = test_case();
+  if (c.time > 1) return;
+  const Arrays in = random_inputs(c);
+  const Naive expected = naive_scan(c, in);
+  Kernel<float> kernel(c, in);
+  kernel.y.resize(c.batch * c.channels);
+  std::vector<float> state = c.initial ? kernel.arrays["initial"] : std::vector<float>(expected.final.size());
+  selective_scan_step_cpu(kernel.shape, kernel.inputs(), kernel.y.data(), state.data());
+  EXPECT_LE(difference(kernel.y, expected.y), 2e-5);
+  EXPECT_LE(difference(state, expected.final), 2e-5);
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, SelectiveScan,
-                         testing::Values(Case{1, 1, 1, 1, true, false}, Case{2, 1, 7, 16, false, true},
-                                         Case{1, 2, 33, 33, true, true}, Case{3, 2, 1, 16, false, false},
-                                         Case{2, 17, 7, 33, true, false}, Case{2, 17, 33, 1, true, true},
-                                         Case{3, 16, 16, 16, false, false}, Case{1, 129, 33, 16, true, false},
-                                         Case{2, 129, 7, 16, false, true}, Case{1, 129, 1, 33, true, true},
-                                         Case{2, 33, 545, 16, true, true}),
+                         on_each_isa<Case>({{1, 1, 1, 1, true, false},
+                                            {2, 1, 7, 16, false, true},
+                                            {2, 1, 33, 5, true, true},
+                                            {1, 2, 33, 33, true, true},
+                                            {3, 2, 1, 16, false, false},
+                                            {2, 17, 7, 33, true, false},
+                                            {2, 17, 33, 1, true, true},
+                                            {3, 16, 16, 16, false, false},
+                                            {1, 129, 33, 16, true, false},
+                                            {2, 129, 7, 16, false, true},
+                                            {1, 129, 1, 33, true, true},
+                                            {1, 31, 19, 32, true, true},
+                                            {1, 18, 5, 64, true, true},
+                                            {2, 33, 545, 16, true, true}}),
                          name_of_case);
 
-class SelectiveScanGradient : public testing::TestWithParam<Case> {};
+class SelectiveScanGradient : public OnEachIsa<Case> {};
 
 TEST_P(SelectiveScanGradient, IsTheSlopeOfTheFormulaInEveryInput) {
-  Arrays in = random_inputs(GetParam());
-  Kernel<double> kernel(GetParam(), in);
+  Arrays in = random_inputs(test_case());
+  Kernel<double> kernel(test_case(), in);
   kernel.forward();
   kernel.backward();
-  const auto loss = [&] { return dot(naive_scan(GetParam(), in).y, in.at("dy")); };
+  const auto loss = [&] { return dot(naive_scan(test_case(), in).y, in.at("dy")); };
   for (const char* name : differentiable) {
     const Array expected = numerical_gradient(in[name], loss);
     EXPECT_LE(difference(kernel.gradient[name], expected), 1e-8) << name;
@@ -176,21 +223,12 @@ TEST_P(SelectiveScanGradient, IsTheSlopeOfTheFormulaInEveryInput) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, SelectiveScanGradient,
-                         testing::Values(Case{1, 1, 1, 1, true, false}, Case{2, 17, 3, 5, true, false},
-                                         Case{2, 17, 3, 5, false, true}, Case{1, 2, 33, 3, true, true},
-                                         Case{1, 33, 2, 3, true, true}),
+                         on_each_isa<Case>({{1, 1, 1, 1, true, false},
+                                            {2, 17, 3, 5, true, false},
+                                            {2, 17, 3, 5, false, true},
+                                            {1, 2, 33, 3, true, true},
+                                            {1, 33, 2, 3, true, true}}),
                          name_of_case);
-
-TEST(Exponential, IsExactToAFewUnitsInTheLastPlace) {
-  for (double x = -87; x < 88; x += 0.0137) {
-    const auto single = static_cast<float>(x);
-    const double exact = std::exp(static_cast<double>(single));
-    ASSERT_LE(std::abs(exponential(single) - exact), 2e-7 * exact) << single;
-  }
-  EXPECT_EQ(exponential(0.f), 1.f);
-  EXPECT_EQ(exponential(-1000.f), 0.f);
-  EXPECT_TRUE(std::isnan(exponential(NAN)));
-}
 
 }  // namespace
 }  // namespace recite::kernels

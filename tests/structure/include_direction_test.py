@@ -13,9 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # A room includes itself and the rooms before it. `kernels` stands for all of kernels/, `main` for src/main.cpp.
 ROOMS = [
     "base", "kernels", "jobs", "config", "comm", "tasks", "results", "ops", "models", "weights", "generate",
-    "train", "eval", "pretrained", "sweep", "commands", "main",
+    "train", "eval", "pretrained", "bench", "sweep", "commands", "main",
 ]
-TORCH_ROOMS = ["ops", "models", "weights", "generate", "train", "eval", "pretrained", "sweep", "commands"]
+TORCH_ROOMS = ["ops", "models", "weights", "generate", "train", "eval", "pretrained", "bench", "sweep", "commands"]
 
 # The headers of a library (a regular expression on what is included), and who may include them.
 LIBRARIES = [

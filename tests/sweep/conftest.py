@@ -64,6 +64,14 @@ class Run:
     def text(self) -> str:
         return self.output.read_text()
 
+    def descendants(self) -> list[int]:
+        """Process ids of the launcher and of everything that it started."""
+        found = [self.process.pid]
+        for pid in found:
+            for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                found += map(int, children.read_text().split())
+        return found
+
 
 class Sweep:
     """A sweep file in a folder of its own, and what its results file says."""
@@ -108,6 +116,13 @@ class Sweep:
             if found:
                 pids[int(found[-1][0])] = int(found[-1][1])
         return pids
+
+    def busy_worker(self) -> int:
+        """The rank that runs the one job."""
+        logs = (self.folder / "results.h5.logs").glob("*-*.log")
+        busy = [log for log in logs if "try 1 as one of" in log.read_text()]
+        assert len(busy) == 1
+        return int(busy[0].stem.rsplit("-", 1)[1])
 
     def coordinator_pid(self) -> int:
         """The writer of the results file, as its lock says."""

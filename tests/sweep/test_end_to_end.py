@@ -271,3 +271,70 @@ def test_greedy_string_accuracy_is_that_of_teacher_forcing(sweep):
     greedy = sweep.table("evaluations")
     assert set(greedy["mode"]) == {"greedy"}
     assert greedy.set_index("length").string_accuracy.to_dict() == forced.to_dict()
+
+
+def test_a_worker_that_stands_still_is_ended_and_its_job_runs_again(sweep):
+    sweep.write(steps=400, run="checkpoint_every = 0.05 s\nstall_timeout = 2 s\nthreads = 1")
+    run = sweep.start()
+    sweep.wait_for_step(40)
+    stalled = sweep.busy_worker()
+    os.kill(sweep.worker_pids()[stalled], signal.SIGSTOP)
+    assert run.wait() == 0, run.text()
+    assert f"worker {stalled} " in run.text() and "made no progress for 2 s" in run.text()
+    assert list(sweep.table("events").query("job == 0").state) == ["planned", "running", "lost", "planned", "running",
+                                                                  "done"]
+
+
+def test_a_member_of_a_group_that_stands_still(sweep):
+    sweep.write(steps=400, run="checkpoint_every = 0.05 s\nstall_timeout = 2 s\nthreads = 1")
+    run = sweep.start("--sweep.ranks_per_job=2")
+    sweep.wait_for_step(40)
+    os.kill(sweep.worker_pids()[2], signal.SIGSTOP)
+    assert run.wait() == 0, run.text()
+    events = sweep.table("events").query("job == 0")
+    assert list(events.state) == ["planned", "running", "lost", "planned", "running", "done"]
+
+
+def test_a_pause_of_the_whole_machine_is_no_stall(sweep):
+    sweep.write(steps=300, run="stall_timeout = 1 s\nthreads = 1")
+    run = sweep.start(workers=1)
+    sweep.wait_for_step(40)
+    everybody = run.descendants()
+    for pid in everybody:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(2.5)    # longer than the limit: the pause itself is what is tested
+    for pid in everybody:
+        os.kill(pid, signal.SIGCONT)
+    assert run.wait() == 0, run.text()
+    assert list(sweep.table("events").query("job == 0").state) == ["planned", "running", "done"]
+
+
+def test_ctrl_c_twice_ends_at_once_and_the_same_command_goes_on(sweep):
+    sweep.write(steps=20000, run="checkpoint_every = 0.2 s\nthreads = 1")
+    run = sweep.start(workers=1)
+    wait_until(lambda: list(sweep.folder.glob("results.h5.jobs/*/step-*.json")), 60)
+    run.process.send_signal(signal.SIGINT)
+    run.process.send_signal(signal.SIGINT)
+    assert run.wait(20) == 75, run.text()
+    assert sweep.states()[0] in ("running", "stopped", "lost")
+    again = sweep.start("--train.steps=20000", "--max-hours=0.0003", workers=1)
+    assert again.wait() == 75
+    assert sweep.table("training")["try"].max() == 2
+
+
+def test_ranks_that_do_not_find_each_other_are_started_again(sweep, tmp_path, monkeypatch):
+    """One rank dies before MPI knows it, the first time: the start hangs, and the launcher's watchdog begins anew."""
+    program = os.environ.get("RECITE_PROGRAM", ROOT / "build/release/recite")
+    flaky = tmp_path / "flaky"
+    flaky.write_text(f"""#!/usr/bin/env bash
+if [ "${{OMPI_COMM_WORLD_RANK:-}}" = 1 ] && mkdir "{tmp_path}/died" 2>/dev/null; then kill -9 $$; fi
+exec "{program}" "$@"
+""")
+    flaky.chmod(0o755)
+    monkeypatch.setenv("RECITE_PROGRAM", str(flaky))
+    monkeypatch.setenv("RECITE_START_TIMEOUT", "6")
+    sweep.write(steps=5)
+    run = sweep.start()
+    assert run.wait() == 0, run.text()
+    assert "did not find each other in 6 s (try 1 of 3)" in run.text()
+    assert sweep.states() == {0: "done"}

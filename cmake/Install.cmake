@@ -1,0 +1,21 @@
+# PREFIX/bin/recite is the launcher, PREFIX/libexec/recite what it starts, PREFIX/share/recite sweep files, batch scripts
+# and the analysis. LibTorch and Open MPI stay where they are: the environment's own folder, not the checkout's link to it.
+get_filename_component(mpi_prefix "${mpi_dir}" REALPATH)
+get_filename_component(torch_lib "${torch_dir}/lib" REALPATH)
+get_filename_component(mpi_lib "${mpi_lib_dir}" REALPATH)
+list(GET HDF5_C_LIBRARIES 0 hdf5_library)
+get_filename_component(hdf5_lib "${hdf5_library}" DIRECTORY)
+set(run_paths "${torch_lib}" "${mpi_lib}" "${hdf5_lib}")
+if(RECITE_CUDA)
+  get_filename_component(nccl_library "${RECITE_NCCL_LIBRARY}" REALPATH)
+  get_filename_component(nccl_lib "${nccl_library}" DIRECTORY)
+  list(APPEND run_paths "${nccl_lib}")
+endif()
+set_target_properties(recite PROPERTIES INSTALL_RPATH "${run_paths}")
+
+file(WRITE "${CMAKE_BINARY_DIR}/environment.sh" "RECITE_MPI_DIR=\${RECITE_MPI_DIR:-${mpi_prefix}}\n")
+install(TARGETS recite DESTINATION libexec/recite)
+install(PROGRAMS launch/mpirun.sh launch/rank.sh DESTINATION libexec/recite)
+install(FILES "${CMAKE_BINARY_DIR}/environment.sh" launch/threads.sh DESTINATION libexec/recite)
+install(PROGRAMS launch/recite DESTINATION bin)
+install(DIRECTORY configs slurm analysis DESTINATION share/recite PATTERN __pycache__ EXCLUDE)

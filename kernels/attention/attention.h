@@ -1,0 +1,45 @@
+// Causal attention on the fused projection of a GPT-NeoX layer, with its position inside:
+//
+//   s[b,h,i,j] = (q_i . k_j + sum_{c >= twice_from} q_ic k_jc) / sqrt(d) - slope[h] (i - j)    for i - window[h] <= j
+//   <= i p[b,h,i,:] = softmax(s[b,h,i,:]) out[b,i,h] = sum_j p[b,h,i,j] v_j
+//
+// where q and k are rotated first (RoPE, Su et al., arXiv 2104.09864, eq. 34; halves, as GPT-NeoX): dimension c < R/2
+// with c + R/2 by the angle whose cosine and sine are given. Slopes are ALiBi's (Press et al., arXiv 2108.12409);
+// windows are Hard-ALiBi's (arXiv 2402.01032), whose heads do only their window's work.
+//
+// Letters: B batch, T time, H heads, d dimensions of a head, R rotated dimensions. Every array is contiguous, all
+// float32 or all float64. No (T, T) array is made (Dao et al., FlashAttention, arXiv 2205.14135, algorithm 1; the
+// softmax is online over blocks of keys); the backward computes the scores again from the kept sums.
+#pragma once
+
+#include <cstdint>
+
+namespace recite::kernels {
+
+struct AttentionShape {
+  int64_t batch, time, heads, head;
+};
+
+template <class Real>
+struct AttentionPosition {
+  int64_t rotary = 0;               // R, even; 0: no rotation
+  const Real* cos = nullptr;        // (T, R/2), when R > 0
+  const Real* sin = nullptr;        // (T, R/2), when R > 0
+  const Real* slope = nullptr;      // (H), or null: zeros
+  const int64_t* window = nullptr;  // (H): how many keys before its own a query sees, at least 0; or null: all
+  int64_t twice_from = INT64_MAX;   // dimensions from this on, none of them rotated, count twice in the scores
+};
+
+// qkv (B, T, H, 3, d): query, key and value of a head side by side -> out (B, T, H, d). log_sum (B, H, T): the base-2
+// logarithm of each softmax's denominator, for the backward; or null.
+template <class Real>
+void attention_forward_cpu(const AttentionShape& shape, const AttentionPosition<Real>& position, const Real* qkv,
+                           Real* out, Real* log_sum);
+
+// Writes dqkv (B, T, H, 3, d), the gradient of a scalar whose gradient in out is dout (B, T, H, d). The same bits on
+// any number of threads (with one instruction set: kernels/simd/isa.h).
+template <class Real>
+void attention_backward_cpu(const AttentionShape& shape, const AttentionPosition<Real>& position, const Real* qkv,
+                            const Real* out, const Real* log_sum, const Real* dout, Real* dqkv);
+
+}  // namespace recite::kernels

@@ -1,0 +1,85 @@
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/attention/attention_simd.h"
+#include "kernels/simd/workspace.h"
+
+namespace recite::kernels {
+
+namespace {
+
+// What every head needs, and the arrays it points to.
+template <class Real>
+struct Setup {
+  Setup(const AttentionShape& shape, const AttentionPosition<Real>& position, const Real* qkv)
+      : rows(rounded_up(shape.time, 48)),    // a multiple of 16 lanes, and of tiles of 4 or 6 rows
+        leading(rounded_up(rows, 64) | 64),  // an odd number of 256 bytes: no two dimensions share all cache sets
+        width(rounded_up(shape.head, widest_lanes)),
+        cos(transposed(position.cos, shape.time, position.rotary / 2, leading)),
+        sin(transposed(position.sin, shape.time, position.rotary / 2, leading)),
+        scale(Workspace<Real>::zeros(width)),
+        window(position.window),
+        slope(position.slope),
+        work{shape, qkv, cos.data(), sin.data(), scale.data(), position.rotary, rows, width, leading} {
+    for (int64_t c = 0; c < shape.head; ++c) {
+      const double counted = c < position.twice_from ? 1 : 2;
+      scale[c] = static_cast<Real>(counted * 1.4426950408889634 / std::sqrt(static_cast<double>(shape.head)));
+    }
+  }
+
+  AttentionHead head(int64_t index) const {
+    const int64_t h = index % work.shape.heads, everything = work.shape.time;
+    return {index / work.shape.heads, h, window ? std::min(window[h], everything) : everything,
+            slope ? static_cast<double>(slope[h]) : 0};
+  }
+  int64_t heads() const { return work.shape.batch * work.shape.heads; }
+
+  const int64_t rows, leading, width;
+  const Workspace<Real> cos, sin;
+  Workspace<Real> scale;
+  const int64_t* window;
+  const Real* slope;
+  const AttentionWork<Real> work;
+};
+
+}  // namespace
+
+// Heads are handed out as threads become free, for windowed ones are quick; each is one thread's work.
+template <class Real>
+void attention_forward_cpu(const AttentionShape& shape, const AttentionPosition<Real>& position, const Real* qkv,
+                           Real* out, Real* log_sum) {
+  const Setup<Real> setup(shape, position, qkv);
+  const auto kernel = RECITE_SIMD(attention_forward<Real>);
+#pragma omp parallel
+  {
+    Workspace<Real> workspace(attention_forward_workspace(setup.work));
+#pragma omp for schedule(dynamic)
+    for (int64_t index = 0; index < setup.heads(); ++index)
+      kernel(setup.work, setup.head(index), out, log_sum, workspace.data());
+  }
+}
+
+template <class Real>
+void attention_backward_cpu(const AttentionShape& shape, const AttentionPosition<Real>& position, const Real* qkv,
+                            const Real* out, const Real* log_sum, const Real* dout, Real* dqkv) {
+  const Setup<Real> setup(shape, position, qkv);
+  const auto kernel = RECITE_SIMD(attention_backward<Real>);
+#pragma omp parallel
+  {
+    Workspace<Real> workspace(attention_backward_workspace(setup.work));
+#pragma omp for schedule(dynamic)
+    for (int64_t index = 0; index < setup.heads(); ++index)
+      kernel(setup.work, setup.head(index), out, log_sum, dout, dqkv, workspace.data());
+  }
+}
+
+template void attention_forward_cpu(const AttentionShape&, const AttentionPosition<float>&, const float*, float*,
+                                    float*);
+template void attention_forward_cpu(const AttentionShape&, const AttentionPosition<double>&, const double*, double*,
+                                    double*);
+template void attention_backward_cpu(const AttentionShape&, const AttentionPosition<float>&, const float*, const float*,
+                                     const float*, const float*, float*);
+template void attention_backward_cpu(const AttentionShape&, const AttentionPosition<double>&, const double*,
+                                     const double*, const double*, const double*, double*);
+
+}  // namespace recite::kernels

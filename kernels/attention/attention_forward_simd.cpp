@@ -1,0 +1,98 @@
+#include "kernels/attention/scores_simd.h"
+
+namespace recite::kernels::RECITE_ISA {
+
+namespace {
+
+template <class Real>
+struct Forward {
+  const AttentionWork<Real>& work;
+  const AttentionHead& head;
+  const Scores<Real> scores{work, head};
+  Real *queries, *keys, *values;  // columns, columns, rows
+  Real *probabilities, *mixed;    // of a group: (tile_rows, attention_key_block), (tile_rows, width)
+  Real highest[tile_rows], total[tile_rows];
+
+  Forward(const AttentionWork<Real>& of, const AttentionHead& which, Real* workspace) : work(of), head(which) {
+    Carve<Real> carve{workspace};
+    queries = carve(work.width * work.leading);
+    keys = carve(work.width * work.leading);
+    values = carve(work.rows * work.width);
+    probabilities = carve(tile_rows * attention_key_block);
+    mixed = carve(tile_rows * work.width);
+  }
+
+  // The group of queries from `query` on.
+  void group(int64_t query) {
+    for (int64_t i = 0; i < tile_rows * work.width; i += lanes<Real>) store(Vector<Real>{}, mixed + i);
+    for (int r = 0; r < tile_rows; ++r) {
+      highest[r] = masked_score<Real>;
+      total[r] = 0;
+    }
+    for (int64_t block = 0; block < query + tile_rows; block += attention_key_block) {
+      const KeyRange range = KeyRange::of<Real>(query, head.window, block);
+      if (range.last <= range.first) continue;
+      scores.template products<true>(queries + query, keys + block, range, probabilities);
+      for (int r = 0; r < tile_rows; ++r) softmax(r, query + r, block, range);
+      add_product<false>(probabilities + range.first, attention_key_block, values + (block + range.first) * work.width,
+                         work.width, range.last - range.first, work.width / lanes<Real>, mixed, work.width);
+    }
+  }
+
+  // Row r's probabilities of a block, from its products; what was mixed before is scaled to the new highest score.
+  RECITE_INLINE void softmax(int r, int64_t query, int64_t block, const KeyRange& range) {
+    Real* row = probabilities + r * attention_key_block + range.begin;
+    Vector<Real> high = broadcast(highest[r]);
+    for (int64_t v = 0; v < range.vectors; ++v) {
+      const Vector<Real> s = scores.score(load(row + v * lanes<Real>), query, block + range.begin + v * lanes<Real>);
+      store(s, row + v * lanes<Real>);
+      high = larger(s, high);
+    }
+    const Real now = maximum<Real>(high);
+    if (total[r] > 0 && now > highest[r]) {
+      const Real factor = exp2_of_negative<Real>(broadcast(highest[r] - now))[0];
+      total[r] *= factor;
+      for (int64_t c = 0; c < work.width; c += lanes<Real>)
+        store(factor * load(mixed + r * work.width + c), mixed + r * work.width + c);
+    }
+    highest[r] = now;
+    Vector<Real> sums{};
+    for (int64_t v = 0; v < range.vectors; ++v) {
+      const Vector<Real> p = exp2_of_negative<Real>(load(row + v * lanes<Real>) - now);
+      store(p, row + v * lanes<Real>);
+      sums += p;
+    }
+    total[r] += sum<Real>(sums);
+  }
+
+  void store_group(int64_t query, Real* out, Real* log_sum) const {
+    for (int64_t r = 0; r < tile_rows && query + r < work.shape.time; ++r) {
+      const Real factor = 1 / total[r];
+      Real* to = out + out_at(work, head) + (query + r) * out_stride(work);
+      for (int64_t c = 0; c < work.shape.head; c += lanes<Real>)
+        store(factor * load(mixed + r * work.width + c), to + c, work.shape.head - c);
+      if (log_sum)
+        log_sum[(head.batch * work.shape.heads + head.head) * work.shape.time + query + r] =
+            highest[r] + static_cast<Real>(__builtin_log2(total[r]));
+    }
+  }
+};
+
+}  // namespace
+
+template <class Real>
+void attention_forward(const AttentionWork<Real>& work, const AttentionHead& head, Real* out, Real* log_sum,
+                       Real* workspace) {
+  Forward<Real> forward(work, head, workspace);
+  load_head<Real>(work, head, forward.queries, forward.keys, nullptr, forward.values);
+  prepare_scores(work, forward.queries, forward.keys);
+  for (int64_t query = 0; query < work.shape.time; query += tile_rows) {
+    forward.group(query);
+    forward.store_group(query, out, log_sum);
+  }
+}
+
+template void attention_forward(const AttentionWork<float>&, const AttentionHead&, float*, float*, float*);
+template void attention_forward(const AttentionWork<double>&, const AttentionHead&, double*, double*, double*);
+
+}  // namespace recite::kernels::RECITE_ISA

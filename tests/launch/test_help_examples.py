@@ -1,0 +1,51 @@
+"""Every example of every verb's help, run as it stands: in a folder with a short form of the sweep file it names."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+VERBS = ("sweep", "plan", "status", "train", "eval", "sample", "bench", "export", "doctor", "version", "completion")
+
+
+def examples(verb: str) -> list[str]:
+    text = subprocess.run([ROOT / "launch/recite", "help", verb], capture_output=True, text=True, check=True).stdout
+    return re.findall(r"^  (\S.*)$", text[text.index("Examples:"):], re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    made = tmp_path_factory.mktemp("examples")
+    (made / "bin").mkdir()
+    (made / "bin/recite").symlink_to(ROOT / "launch/recite")
+    (made / "configs").mkdir()
+    text = (ROOT / "configs/quickstart.ini").read_text()
+    (made / "configs/quickstart.ini").write_text(re.sub(r"^(steps|every) = .*", r"\1 = 4", text, flags=re.MULTILINE))
+    return made
+
+
+def as_run(example: str) -> str:
+    """The same command, but one that never ends is interrupted, and training is made short."""
+    if "--watch" in example:
+        return f"timeout --preserve-status -s INT 3 {example}"
+    if "T_rope" in example:
+        return example + " --hidden_size 16 --heads 2 --layers 1 --steps 3"
+    if example.startswith("recite train"):
+        return example + " --train.context_length=60 --max_train_len 20"
+    return example
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_three_examples_work(folder, verb):
+    """In the order of the verbs: later ones read what earlier ones wrote."""
+    commands = examples(verb)
+    assert len(commands) == 3
+    for command in commands:
+        if "zsh" in command:
+            continue    # sourced by another shell; tests/commands reads what it prints
+        result = subprocess.run(["bash", "-c", as_run(command)], cwd=folder, capture_output=True, text=True,
+                                timeout=200, env={**os.environ, "PATH": f"{folder}/bin:{os.environ['PATH']}"})
+        assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"

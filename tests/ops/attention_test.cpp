@@ -1,0 +1,71 @@
+// Attention on the CPU runs the kernel; the same function written with LibTorch's operations, and LibTorch's autograd,
+// are what it is compared with here, every element of the gradient.
+#include "ops/attention.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <tuple>
+
+namespace recite {
+namespace {
+
+using torch::Tensor;
+
+constexpr int64_t batch = 2, time_steps = 37, heads = 3, head = 16;
+
+double difference(const Tensor& a, const Tensor& b) { return ((a - b).abs().max() / b.abs().max()).item<double>(); }
+
+AttentionPlaces places_of(const std::string& kind, torch::ScalarType dtype) {
+  AttentionPlaces places;
+  if (kind == "rope") {
+    const Tensor angle =
+        torch::outer(torch::arange(time_steps, torch::kFloat64), torch::tensor({1.0, 0.01}, torch::kFloat64));
+    places.cos = angle.cos().to(dtype);
+    places.sin = angle.sin().to(dtype);
+  }
+  if (kind == "alibi") places.slope = torch::tensor({0.5, 0.25, 0.125}, torch::kFloat64).to(dtype);
+  if (kind == "hard_alibi") places.window = torch::tensor({int64_t{0}, int64_t{4}, INT64_MAX}, torch::kInt64);
+  if (kind == "twice") places.twice_from = 4;
+  return places;
+}
+
+class AttentionOp : public testing::TestWithParam<std::tuple<torch::ScalarType, std::string>> {
+ protected:
+  torch::ScalarType dtype() const { return std::get<0>(GetParam()); }
+  const std::string& kind() const { return std::get<1>(GetParam()); }
+  double tolerance() const { return dtype() == torch::kFloat64 ? 1e-12 : 2e-5; }
+};
+
+TEST_P(AttentionOp, AndItsGradientAreThoseOfTheComposedOne) {
+  torch::manual_seed(7);
+  const Tensor qkv =
+      torch::randn({batch, time_steps, heads, 3, head}, torch::kFloat64).to(dtype()).set_requires_grad(true);
+  const AttentionPlaces places = places_of(kind(), dtype());
+  const Tensor expected = composed_causal_attention(qkv, places), actual = causal_attention(qkv, places);
+  EXPECT_LE(difference(actual, expected), tolerance());
+  const Tensor weights = torch::randn_like(actual);
+  const Tensor expected_gradient = torch::autograd::grad({(expected * weights).sum()}, {qkv})[0];
+  EXPECT_LE(difference(torch::autograd::grad({(actual * weights).sum()}, {qkv})[0], expected_gradient), tolerance());
+}
+
+TEST_P(AttentionOp, WithoutGradientIsTheSame) {
+  torch::manual_seed(7);
+  const Tensor qkv = torch::randn({batch, time_steps, heads, 3, head}, dtype());
+  const AttentionPlaces places = places_of(kind(), dtype());
+  const Tensor with = causal_attention(qkv.detach().requires_grad_(true), places),
+               without = causal_attention(qkv, places);
+  EXPECT_TRUE(torch::equal(with, without));
+  EXPECT_FALSE(without.requires_grad());
+}
+
+INSTANTIATE_TEST_SUITE_P(Everywhere, AttentionOp,
+                         testing::Combine(testing::Values(torch::kFloat32, torch::kFloat64),
+                                          testing::Values("nope", "rope", "alibi", "hard_alibi", "twice")),
+                         [](const auto& param) {
+                           return std::string(torch::toString(std::get<0>(param.param))) + "_" +
+                                  std::get<1>(param.param);
+                         });
+
+}  // namespace
+}  // namespace recite
