@@ -23,7 +23,7 @@ SMALL_CLUSTER = ["--nodes=1", "--ntasks-per-node=2", "--cpus-per-task=1", "--gpu
 
 
 class Sweep:
-    """A sweep of two jobs in a folder of its own, submitted from the checkout."""
+    """A sweep of two jobs, submitted from a folder of its own."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -31,7 +31,7 @@ class Sweep:
 
     def submit(self, script: str, *options: str, resources: tuple[str, ...] = ()) -> BatchJob:
         number = run("sbatch", "--parsable", *SMALL_CLUSTER, f"--output={self.folder}/%j.out", *resources,
-                     ROOT / "slurm" / script, ROOT / "tests/slurm/small.ini", self.path, *options, cwd=ROOT).strip()
+                     ROOT / "slurm" / script, ROOT / "tests/slurm/small.ini", self.path.name, *options, cwd=self.folder).strip()
         return BatchJob(number, self.folder / f"{number}.out")
 
     def results(self) -> Results:

@@ -88,7 +88,7 @@ def test_node_without_slurmd_keeps_the_old_script_and_the_second_writer_is_refus
     job.wait_for_restart(90)
     assert job.wait_for_end() == "FAILED", job.text()
     assert job.exit_code() == 2 and job.field("NodeList") != node
-    assert f"{sweep.path}: being written by process {sweep.writer_pid()}" in job.text()
+    assert f"{sweep.path.name}: being written by process {sweep.writer_pid()}" in job.text()
 
     rows = len(sweep.training(run=0))
     wait_until(lambda: len(sweep.training(run=0)) > rows, 60, job.text)
