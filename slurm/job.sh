@@ -3,24 +3,32 @@
 #   sbatch slurm/one_node.sbatch configs/paper/length_generalisation.ini results.h5 [OPTION ...]
 #
 # Slurm sends USR1 to the script ahead of the time limit (#SBATCH --signal): running jobs write a checkpoint, recite ends
-# with 75, and the allocation is put back into the queue, where it goes on. A preempted allocation that Slurm requeues
-# goes on in the same way.
+# with 75, and the allocation is put back into the queue, where it goes on. One that Slurm itself puts back (preemption,
+# a lost node) goes on in the same way. A run that ends early unasked is put back RECITE_RESTARTS times (10) at most.
 set -uo pipefail
 [ $# -ge 2 ] || { echo "usage: sbatch $(basename "$0") SWEEP.ini RESULTS.h5 [OPTION ...]" >&2; exit 2; }
 sweep=$1 results=$2
 shift 2
 cd "${SLURM_SUBMIT_DIR:?run this with sbatch}"
 
-# One worker for each GPU of the allocation, or for each task where there are none.
-gpus_per_node=${SLURM_GPUS_ON_NODE:-0}
-if [ "$gpus_per_node" -gt 0 ]; then workers=$((gpus_per_node * SLURM_JOB_NUM_NODES)); else workers=${SLURM_NTASKS:-1}; fi
+again=no
+[ "${SLURM_RESTART_COUNT:-0}" -ge "${RECITE_RESTARTS:-10}" ] || again=yes
+stop() {
+  again=$1
+  kill -USR1 "$recite" 2>/dev/null
+}
+trap 'stop yes' USR1
+trap 'stop no' TERM   # cancelled; or preempted, and then Slurm puts it back
 
-launch/recite -n "$workers" sweep "$sweep" -o "$results" "$@" &
+# Each task is a worker; the coordinator is one rank more, on the first node.
+launch/recite -n "$SLURM_NTASKS" sweep "$sweep" -o "$results" "$@" &
 recite=$!
-trap 'kill -USR1 "$recite" 2>/dev/null' USR1 TERM
-while kill -0 "$recite" 2>/dev/null; do wait "$recite"; code=$?; done
+while kill -0 "$recite" 2>/dev/null; do wait "$recite"; done
+wait "$recite"
+code=$?
 
-if [ "$code" = 75 ]; then
+# To requeue a job that is being cancelled would bring it back to life.
+if [ "$code" = 75 ] && [ "$again" = yes ] && [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ]; then
   echo "stopped early: back into the queue"
   scontrol requeue "$SLURM_JOB_ID"
 fi
