@@ -111,11 +111,11 @@ void Coordinator::set_up_workers() {
 
 void Coordinator::loop() {
   while (!ledger_.finished() && !quit_now_) {
+    heed_stop_wishes();  // first: what is lost after that was killed with the run
     start_tries();
     bool heard = false;
     while (hear()) heard = true;
     bury_lost_workers();
-    heed_stop_wishes();
     if (view_.due()) view_.update(outlook_.snapshot(ledger_));
     constexpr double sync_every = 10;  // seconds
     if (seconds_since(synced_) >= sync_every) {

@@ -89,7 +89,8 @@ std::optional<Verdict> Ledger::end_if_complete(std::vector<Running>::iterator ru
                   running->step,  running->message, static_cast<int>(running->ranks.size()),
                   false};
   running_.erase(running);
-  if (verdict.state == JobState::failed || verdict.state == JobState::lost) {
+  // A rank that is lost while the run is being stopped was killed along with it: that is no failure of its job.
+  if (verdict.state == JobState::failed || (verdict.state == JobState::lost && !draining_)) {
     entry.failures += 1;
     verdict.again = entry.failures < max_tries_;
     if (!verdict.again) verdict.state = JobState::failed;

@@ -19,7 +19,7 @@ void watch_stop_signals() {
 int stop_signals_seen() { return seen; }
 
 void leave_stop_signals_to_coordinator() {
-  for (const int signal : {SIGINT, SIGUSR1}) std::signal(signal, SIG_IGN);
+  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, SIG_IGN);
 }
 
 }  // namespace recite

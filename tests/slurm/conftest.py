@@ -30,9 +30,9 @@ class Sweep:
         self.path = folder / "results.h5"
 
     def submit(self, script: str, *options: str, resources: tuple[str, ...] = ()) -> BatchJob:
-        number = run("sbatch", "--parsable", *SMALL_CLUSTER, f"--output={self.folder}/%j.out", *resources,
-                     ROOT / "slurm" / script, ROOT / "tests/slurm/small.ini", self.path.name, *options, cwd=self.folder).strip()
-        return BatchJob(number, self.folder / f"{number}.out")
+        number = run("sbatch", "--parsable", *SMALL_CLUSTER, *resources, ROOT / "slurm" / script,
+                     ROOT / "tests/slurm/small.ini", self.path.name, *options, cwd=self.folder).strip()
+        return BatchJob(number, self.folder / f"recite-{number}.out")
 
     def results(self) -> Results:
         return read_results(self.path)

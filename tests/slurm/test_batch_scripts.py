@@ -104,7 +104,7 @@ def old_script_lives(number: str) -> bool:
 
 
 @pytest.mark.parametrize(("options", "code"), [
-    (["--train.learning_rate=1e30", "--train.warmup_steps=1", "--train.gradient_clip=0", "--sweep.max_tries=1"], 3),
+    (["--train.learning_rate=1e30", "--train.warmup_steps=1", "--train.gradient_clip=0"], 3),
     (["--model.heads=3"], 2),
 ])
 def test_failed_jobs_and_wrong_use_are_not_requeued(sweep, options, code):

@@ -128,6 +128,17 @@ TEST(Ledger, StoppedJobsAreNotStartedAgainAndDrainingStartsNone) {
   EXPECT_EQ(ledger.count(JobState::planned), 1);
 }
 
+TEST(Ledger, WorkersLostWhileDrainingAreNoFailureOfTheirJob) {
+  Ledger ledger = ledger_of(1, 1);
+  ASSERT_TRUE(ledger.start_next());
+  ledger.drain();
+  const auto verdict = ledger.worker_lost(1);
+  ASSERT_TRUE(verdict);
+  EXPECT_EQ(verdict->state, JobState::lost);
+  EXPECT_EQ(ledger.count(JobState::failed), 0);
+  EXPECT_TRUE(ledger.finished());
+}
+
 TEST(Ledger, EndsWhenNoWorkerIsLeft) {
   Ledger ledger = ledger_of(2, 1);
   ASSERT_TRUE(ledger.start_next());
