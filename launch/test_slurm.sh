@@ -6,11 +6,11 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
-launch/setup.sh
-for program in slurmctld slurmd munged; do
+for program in slurmctld slurmd sbatch munged; do
   command -v "$program" >/dev/null || {
     echo "test_slurm.sh: no $program here. Install it and run this again:  apt-get install -y slurm-wlm munge" >&2
     exit 1
   }
 done
+launch/setup.sh
 exec .venv/bin/python -m pytest -q -p no:cacheprovider tests/slurm "$@"

@@ -47,17 +47,19 @@ def test_time_limit_writes_checkpoints_and_the_next_allocation_goes_on_from_them
 def test_preempted_job_goes_back_into_the_queue_and_on_where_it_was(sweep):
     job = sweep.submit("one_node.sbatch", *RESUMABLE)
     sweep.freeze(job)
+    checkpoints = sweep.checkpoints()
     run("sbatch", "--partition=urgent", "--nodes=3", "--exclusive", "--output=/dev/null", "--wrap=true")
     job.wait_for_restart()
     assert job.wait_for_end() == "COMPLETED", job.text()
     assert job.restarts() == 1
     sweep.assert_complete(STEPS, runs=2)
-    sweep.assert_went_on()
+    sweep.assert_went_on(checkpoints)
 
 
 def test_scancel_ends_the_job_for_good_and_the_sweep_can_go_on(sweep):
     job = sweep.submit("one_node.sbatch", *RESUMABLE)
     sweep.freeze(job)
+    checkpoints = sweep.checkpoints()
     run("scancel", job.number)
     assert job.wait_for_end() == "CANCELLED", job.text()
     wait_until(lambda: not run("squeue", "-h"), 30, job.text)
@@ -66,7 +68,7 @@ def test_scancel_ends_the_job_for_good_and_the_sweep_can_go_on(sweep):
     again = sweep.submit("many_nodes.sbatch", *RESUMABLE, resources=["--nodes=2"])
     assert again.wait_for_end() == "COMPLETED", again.text()
     sweep.assert_complete(STEPS, runs=2)
-    sweep.assert_went_on()
+    sweep.assert_went_on(checkpoints)
 
 
 def test_term_to_the_script_writes_checkpoints_and_does_not_requeue(sweep):
