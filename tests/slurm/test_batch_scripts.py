@@ -1,4 +1,4 @@
-"""The batch scripts of slurm/ from sbatch to the end: whole sweeps, the time limit, preemption, cancelling, a lost node."""
+"""The batch scripts of slurm/ from sbatch to the end: the time limit, preemption, cancelling, a lost node."""
 
 import os
 import signal
