@@ -6,10 +6,12 @@
 # with 75, and the allocation is put back into the queue, where it goes on. One that Slurm itself puts back (preemption,
 # a lost node) goes on in the same way. A run that ends early unasked is put back RECITE_RESTARTS times (10) at most.
 set -uo pipefail
-[ $# -ge 2 ] || { echo "usage: sbatch $(basename "$0") SWEEP.ini RESULTS.h5 [OPTION ...]" >&2; exit 2; }
+[ $# -ge 2 ] || { echo "usage: sbatch $script SWEEP.ini RESULTS.h5 [OPTION ...]" >&2; exit 2; }
 sweep=$1 results=$2
 shift 2
-cd "${SLURM_SUBMIT_DIR:?run this with sbatch}"
+root=$(dirname "$(dirname "$script")")
+launcher=$root/launch/recite
+[ -e "$launcher" ] || launcher=$root/../../bin/recite   # installed
 
 again=no
 [ "${SLURM_RESTART_COUNT:-0}" -ge "${RECITE_RESTARTS:-10}" ] || again=yes
@@ -21,7 +23,7 @@ trap 'stop yes' USR1
 trap 'stop no' TERM   # cancelled; or preempted, and then Slurm puts it back
 
 # Each task is a worker; the coordinator is one rank more, on the first node.
-launch/recite -n "$SLURM_NTASKS" sweep "$sweep" -o "$results" "$@" &
+"$launcher" -n "$SLURM_NTASKS" sweep "$sweep" -o "$results" "$@" &
 recite=$!
 while kill -0 "$recite" 2>/dev/null; do wait "$recite"; done
 wait "$recite"

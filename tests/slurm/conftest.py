@@ -23,16 +23,16 @@ SMALL_CLUSTER = ["--nodes=1", "--ntasks-per-node=2", "--cpus-per-task=1", "--gpu
 
 
 class Sweep:
-    """A sweep of two jobs in a folder of its own, submitted from the checkout."""
+    """A sweep of two jobs, submitted from a folder of its own."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.path = folder / "results.h5"
 
     def submit(self, script: str, *options: str, resources: tuple[str, ...] = ()) -> BatchJob:
-        number = run("sbatch", "--parsable", *SMALL_CLUSTER, f"--output={self.folder}/%j.out", *resources,
-                     ROOT / "slurm" / script, ROOT / "tests/slurm/small.ini", self.path, *options, cwd=ROOT).strip()
-        return BatchJob(number, self.folder / f"{number}.out")
+        number = run("sbatch", "--parsable", *SMALL_CLUSTER, *resources, ROOT / "slurm" / script,
+                     ROOT / "tests/slurm/small.ini", self.path.name, *options, cwd=self.folder).strip()
+        return BatchJob(number, self.folder / f"recite-{number}.out")
 
     def results(self) -> Results:
         return read_results(self.path)

@@ -1,4 +1,4 @@
-"""The batch scripts of slurm/ from sbatch to the end: the time limit, preemption, cancelling, a lost node."""
+"""The batch scripts of slurm/ from sbatch to the end: sweeps, the time limit, preemption, cancelling, a lost node."""
 
 import os
 import signal
@@ -38,8 +38,8 @@ def test_time_limit_writes_checkpoints_and_the_next_allocation_goes_on_from_them
     sweep.assert_complete(STEPS, runs=2)
 
     events = sweep.results().events
-    stopped = events[(events.state == "stopped") & (events.job >= 0)].set_index("job").step
-    assert sorted(stopped.index) == [0, 1] and (stopped < STEPS).all()
+    stopped = events[(events.state == "stopped") & (events.job >= 0)].set_index("job").step.sort_index()
+    assert list(stopped.index) == [0, 1] and (stopped < STEPS).all()
     went_on = sweep.training(run=1).groupby("job").step.min()
     assert (went_on == stopped + 1).all(), "no step was lost or taken twice"
 
@@ -88,7 +88,7 @@ def test_node_without_slurmd_keeps_the_old_script_and_the_second_writer_is_refus
     job.wait_for_restart(90)
     assert job.wait_for_end() == "FAILED", job.text()
     assert job.exit_code() == 2 and job.field("NodeList") != node
-    assert f"{sweep.path}: being written by process {sweep.writer_pid()}" in job.text()
+    assert f"{sweep.path.name}: being written by process {sweep.writer_pid()}" in job.text()
 
     rows = len(sweep.training(run=0))
     wait_until(lambda: len(sweep.training(run=0)) > rows, 60, job.text)

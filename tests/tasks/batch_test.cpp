@@ -309,6 +309,30 @@ TEST(DrawnStrings, StayTheSameForEver) {
               testing::StartsWith("$crmbbceth|crmbbceth.$kpcatcdqqscxmtspkg|kpcatcdqqscxmtspkg."));
 }
 
+TEST(DrawnStrings, OfEachTaskStayTheSameForEver) {
+  EXPECT_THAT(evaluation_strings(spec(TaskKind::suffix_ngram, 3), 0, 16, 7, 1),
+              testing::ElementsAre("$jttqxnspysawfpnv|awfpnv."));
+  EXPECT_THAT(evaluation_strings(spec(TaskKind::duplicate_ngram, 2), 0, 14, 2, 1),
+              testing::ElementsAre("$crsigllrllegpg|crsigllrllegpg."));
+  TaskSpec any = spec(TaskKind::suffix_ngram, 1);
+  any.vocab_size = 4;
+  any.ngram_key = NgramKey::any;
+  EXPECT_THAT(evaluation_strings(any, 0, 14, 1, 1), testing::ElementsAre("$bdccadcdacbbcd|ccadcdacbbcd."));
+}
+
+// A string of five letters often has none that occurs once, and is drawn again.
+TEST(DrawnStrings, OfTrainingRowsStayTheSameForEver) {
+  const auto row = [](const TaskSpec& task_spec) {
+    const Task task(task_spec);
+    return row_text(task, training_batch(task, train(5, 20, 64), 3, 9, 1), 0).tokens;
+  };
+  EXPECT_EQ(row(spec(TaskKind::prefix_ngram, 2)), "$ka|wqtzbbkaqdnxcz|qdnxcz.$ro|qcoqveromebnaux|mebnaux.$yd|jgzdho");
+  EXPECT_EQ(row(spec(TaskKind::suffix_ngram, 2)), "$wqtzbbkaqdnxcz|kaqdnxcz.$qcoqveromebnaux|romebnaux.$jgzdhopiony");
+  TaskSpec few = spec(TaskKind::suffix_ngram, 1, 1);
+  few.vocab_size = 5;
+  EXPECT_EQ(row(few), "$cddacdeadccaac|ea.$dcceacaceccbebcab|dc.$dbbaaea|ea.$edbeccabcb");
+}
+
 // Models trained on different answers or n-grams are asked to copy the same strings.
 TEST(EvaluationBatch, StringsDoNotDependOnTheRestOfTheSpec) {
   const std::vector<std::string> whole = evaluation_strings(spec(TaskKind::copy), 0, 30, 0, 4);
