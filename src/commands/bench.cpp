@@ -9,6 +9,7 @@
 
 #include "base/build_info.h"
 #include "base/error.h"
+#include "base/host.h"
 #include "base/text.h"
 #include "commands/commands.h"
 #include "commands/machine.h"

@@ -10,6 +10,7 @@
 #include "base/build_info.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/host.h"
 #include "base/text.h"
 #include "comm/transport.h"
 #include "commands/commands.h"

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <new>
-#include <thread>
 
 #include "base/error.h"
 #ifdef RECITE_CUDA
@@ -13,8 +12,6 @@
 #endif
 
 namespace recite {
-
-int available_cores() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
 
 #ifdef RECITE_CUDA
 std::vector<std::string> gpu_names() {

@@ -11,7 +11,6 @@
 
 namespace recite {
 
-int available_cores();                 // that this process may run on
 std::vector<std::string> gpu_names();  // CUDA devices that this process sees; none in a CPU build
 
 // automatic: the GPU if there is one. `index` counts the workers of a host and wraps around its devices; the device
