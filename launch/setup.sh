@@ -84,4 +84,7 @@ build() {
 install_debian_packages
 install_wheels
 [ "$build" = no ] || build recite
-[ -z "$prefix" ] || .venv/bin/cmake --install "build/$preset" --prefix "$prefix" | grep -v '^-- Up-to-date'
+if [ -n "$prefix" ]; then
+  say "installing into $prefix"
+  .venv/bin/cmake --install "build/$preset" --prefix "$prefix" >/dev/null
+fi

@@ -5,11 +5,12 @@
 
 #include <thread>
 
+#include "base/clock.h"
+
 namespace recite {
 
 void wait_until(const std::function<bool()>& done, const std::function<void()>& while_waiting, double deadline,
                 const char* what) {
-  using Clock = std::chrono::steady_clock;
   constexpr auto short_wait = std::chrono::milliseconds(2);  // a reduction among healthy ranks of one host
   constexpr auto look_every = std::chrono::microseconds(50);
   constexpr auto ask_every = std::chrono::milliseconds(1);

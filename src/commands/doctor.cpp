@@ -5,7 +5,6 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <thread>
 
 #include "base/build_info.h"
 #include "base/clock.h"

@@ -6,7 +6,6 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/host.h"
-#include "comm/transport.h"
 #include "commands/commands.h"
 #include "commands/machine.h"
 #include "commands/measured_table.h"

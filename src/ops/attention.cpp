@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "kernels/attention/attention.h"
+#include "ops/pointers.h"
 
 namespace recite {
 
@@ -14,11 +15,6 @@ using torch::autograd::tensor_list;
 
 kernels::AttentionShape shape_of(const torch::Tensor& qkv) {
   return {qkv.size(0), qkv.size(1), qkv.size(2), qkv.size(4)};
-}
-
-template <class Real>
-const Real* data(const torch::Tensor& tensor) {
-  return tensor.defined() ? tensor.const_data_ptr<Real>() : nullptr;
 }
 
 template <class Real>

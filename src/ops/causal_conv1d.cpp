@@ -1,6 +1,7 @@
 #include "ops/causal_conv1d.h"
 
 #include "kernels/causal_conv1d/causal_conv1d.h"
+#include "ops/pointers.h"
 
 namespace recite {
 
@@ -20,8 +21,7 @@ torch::Tensor forward_cpu(const torch::Tensor& x, const torch::Tensor& weight, c
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "causal_conv1d", [&] {
     kernels::causal_conv1d_forward_cpu<scalar_t>(shape_of(x, weight), x.const_data_ptr<scalar_t>(),
                                                  weight.const_data_ptr<scalar_t>(), bias.const_data_ptr<scalar_t>(),
-                                                 window.defined() ? window.const_data_ptr<scalar_t>() : nullptr,
-                                                 y.mutable_data_ptr<scalar_t>());
+                                                 data<scalar_t>(window), y.mutable_data_ptr<scalar_t>());
   });
   return y;
 }

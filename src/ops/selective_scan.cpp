@@ -1,6 +1,7 @@
 #include "ops/selective_scan.h"
 
 #include "kernels/selective_scan/selective_scan.h"
+#include "ops/pointers.h"
 
 namespace recite {
 
@@ -8,16 +9,6 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
-
-template <class Real>
-const Real* data(const torch::Tensor& tensor) {
-  return tensor.defined() ? tensor.const_data_ptr<Real>() : nullptr;
-}
-
-template <class Real>
-Real* mutable_data(const torch::Tensor& tensor) {
-  return tensor.defined() ? tensor.mutable_data_ptr<Real>() : nullptr;
-}
 
 kernels::ScanShape shape_of(const ScanTensors& in) { return {in.u.size(0), in.u.size(1), in.u.size(2), in.A.size(1)}; }
 
