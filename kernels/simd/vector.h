@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "kernels/simd/bf16.h"
+
 #define RECITE_INLINE [[gnu::always_inline]] inline
 
 namespace recite::kernels::RECITE_ISA {
@@ -25,12 +27,14 @@ struct VectorOf;
 template <>
 struct VectorOf<float> {
   using Reals [[gnu::vector_size(vector_bytes)]] = float;
-  using Integers [[gnu::vector_size(vector_bytes)]] = int32_t;
+  using Integer = int32_t;
+  using Integers [[gnu::vector_size(vector_bytes)]] = Integer;
 };
 template <>
 struct VectorOf<double> {
   using Reals [[gnu::vector_size(vector_bytes)]] = double;
-  using Integers [[gnu::vector_size(vector_bytes)]] = int64_t;
+  using Integer = int64_t;
+  using Integers [[gnu::vector_size(vector_bytes)]] = Integer;
 };
 template <class Real>
 using Vector = typename VectorOf<Real>::Reals;
@@ -73,6 +77,40 @@ template <class Real>
 RECITE_INLINE void store(Vector<Real> v, Real* to, int64_t count) {
   if (count >= lanes<Real>) return store(v, to);
   for (int64_t l = 0; l < count; ++l) to[l] = v[l];
+}
+
+struct [[gnu::packed, gnu::may_alias]] UnalignedHalves {
+  using Halves [[gnu::vector_size(vector_bytes / 2)]] = uint16_t;
+  Halves value;
+};
+using Words [[gnu::vector_size(vector_bytes)]] = uint32_t;
+
+RECITE_INLINE Vector<float> load(const bf16* from) {
+  const auto halves = reinterpret_cast<const UnalignedHalves*>(from)->value;
+  return (Vector<float>)(__builtin_convertvector(halves, Words) << 16);
+}
+
+// The upper half of each, rounded to the nearest, to even of two; not-a-numbers stay so.
+RECITE_INLINE Words upper_halves(Vector<float> v) {
+  const Words bits = (Words)v, rounded = (bits + (0x7fff + ((bits >> 16) & 1))) >> 16;
+  return v == v ? rounded : Words{} + 0x7fc0;
+}
+
+RECITE_INLINE void store(Vector<float> v, bf16* to) {
+  reinterpret_cast<UnalignedHalves*>(to)->value = __builtin_convertvector(upper_halves(v), UnalignedHalves::Halves);
+}
+
+RECITE_INLINE Vector<float> load(const bf16* from, int64_t count) {
+  if (count >= lanes<float>) return load(from);
+  Words bits{};
+  for (int64_t l = 0; l < count; ++l) bits[l] = uint32_t{from[l].bits} << 16;
+  return (Vector<float>)bits;
+}
+
+RECITE_INLINE void store(Vector<float> v, bf16* to, int64_t count) {
+  if (count >= lanes<float>) return store(v, to);
+  const Words bits = upper_halves(v);
+  for (int64_t l = 0; l < count; ++l) to[l].bits = static_cast<uint16_t>(bits[l]);
 }
 
 // The larger of each pair; b where one of them is not a number. (Of a comparison the compiler makes two instructions.)

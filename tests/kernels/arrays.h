@@ -3,13 +3,16 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <functional>
 #include <random>
 #include <tuple>
+#include <type_traits>
 #include <vector>
 
+#include "kernels/simd/bf16.h"
 #include "kernels/simd/isa.h"
 
 namespace recite::kernels {
@@ -23,9 +26,32 @@ inline Array random_array(int64_t size, double low, double high, std::mt19937& r
   return array;
 }
 
-template <class Real>
-std::vector<Real> converted(const Array& array) {
-  return {array.begin(), array.end()};
+// Rounded to the nearest, to even of two.
+inline bf16 to_bf16(double value) {
+  const auto bits = std::bit_cast<uint32_t>(static_cast<float>(value));
+  return {static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
+}
+inline double to_double(bf16 value) { return std::bit_cast<float>(uint32_t{value.bits} << 16); }
+inline double to_double(double value) { return value; }
+inline bool operator==(bf16 a, bf16 b) { return a.bits == b.bits; }
+
+template <class Element>
+std::vector<Element> converted(const Array& array) {
+  if constexpr (std::is_same_v<Element, bf16>) {
+    std::vector<bf16> elements;
+    for (const double value : array) elements.push_back(to_bf16(value));
+    return elements;
+  } else {
+    return {array.begin(), array.end()};
+  }
+}
+
+// What the array's numbers are when they are stored as elements.
+template <class Element>
+Array rounded(const Array& array) {
+  Array to;
+  for (const Element& element : converted<Element>(array)) to.push_back(to_double(element));
+  return to;
 }
 
 inline double dot(const Array& a, const Array& b) {
@@ -35,12 +61,12 @@ inline double dot(const Array& a, const Array& b) {
 }
 
 // The largest |a - b|, over the largest |b| or 1; infinite where the sizes differ or something is not finite.
-template <class Real>
-double difference(const std::vector<Real>& a, const Array& b) {
+template <class Element>
+double difference(const std::vector<Element>& a, const Array& b) {
   if (a.size() != b.size()) return INFINITY;
   double worst = 0, scale = 1;
   for (size_t i = 0; i < a.size(); ++i) {
-    const double diff = std::abs(static_cast<double>(a[i]) - b[i]);
+    const double diff = std::abs(to_double(a[i]) - b[i]);
     if (!(diff <= worst)) worst = std::isfinite(diff) ? diff : INFINITY;
     scale = std::max(scale, std::abs(b[i]));
   }

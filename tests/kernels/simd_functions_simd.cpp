@@ -12,7 +12,16 @@ void simd_functions(const Real* x, int64_t size, const SimdFunctions<Real>& to) 
     store(exp2_of_negative<Real>(v), to.exp2_of_negative + i);
     store(sigmoid<Real>(v), to.sigmoid + i);
     store(softplus<Real>(v), to.softplus + i);
+    store(normal(v).density, to.density + i);
+    store(normal(v).distribution, to.distribution + i);
     store(broadcast(sum<Real>(v)), to.sum + i);
+  }
+}
+
+void simd_bf16(const float* x, int64_t size, bf16* stored, float* loaded) {
+  for (int64_t i = 0; i < size; i += lanes<float>) {
+    store(load(x + i, size - i), stored + i, size - i);
+    store(load(stored + i, size - i), loaded + i, size - i);
   }
 }
 

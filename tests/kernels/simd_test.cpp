@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "tests/kernels/arrays.h"
 
 namespace recite::kernels {
 namespace {
@@ -15,11 +16,13 @@ template <class Real>
 struct Values {
   explicit Values(std::vector<Real> of) : x(std::move(of)) {
     x.resize((x.size() + 15) / 16 * 16);
-    for (auto* array : {&exp, &exp2_of_negative, &sigmoid, &softplus, &sum}) array->resize(x.size());
-    const SimdFunctions<Real> to{exp.data(), exp2_of_negative.data(), sigmoid.data(), softplus.data(), sum.data()};
+    for (auto* array : {&exp, &exp2_of_negative, &sigmoid, &softplus, &density, &distribution, &sum})
+      array->resize(x.size());
+    const SimdFunctions<Real> to{exp.data(),     exp2_of_negative.data(), sigmoid.data(), softplus.data(),
+                                 density.data(), distribution.data(),     sum.data()};
     RECITE_SIMD(simd_functions<Real>)(x.data(), static_cast<int64_t>(x.size()), to);
   }
-  std::vector<Real> x, exp, exp2_of_negative, sigmoid, softplus, sum;
+  std::vector<Real> x, exp, exp2_of_negative, sigmoid, softplus, density, distribution, sum;
 };
 
 template <class Real>
@@ -60,6 +63,38 @@ TEST_P(Simd, FunctionsAreExactToAFewUnitsInTheLastPlace) {
   functions_are_exact<double>(-700);
 }
 
+// The left tail too, relative to its own size: what GELU is for negative numbers.
+TEST_P(Simd, NormalDistributionIsExactToAFewUnitsInTheLastPlace) {
+  const auto check = [](const auto& values, double units) {
+    for (size_t i = 0; i < values.x.size(); ++i) {
+      const long double x = values.x[i], density = std::exp(-x * x / 2) / std::sqrt(2 * std::acos(-1.0L));
+      // The density's error is that of x * x, which the exponential takes.
+      ASSERT_LE(error(values.density[i], density), units + x * x) << values.x[i];
+      ASSERT_LE(error(values.distribution[i], std::erfc(-x / std::sqrt(2.0L)) / 2), units + x * x) << values.x[i];
+    }
+  };
+  check(Values<float>(range<float>(-12, 12, 0.00137)), 5);
+  check(Values<double>(range<double>(-30, 30, 0.00137)), 5);
+}
+
+TEST_P(Simd, Bf16IsRoundedToTheNearestAndReadExactly) {
+  std::vector<float> x = {0.f, -0.f, 1.f, 1.00390625f, 1.01171875f, -1.00390625f, 3.4e38f, 1e-40f, INFINITY, NAN};
+  std::mt19937 random(3);
+  std::uniform_real_distribution<float> uniform(-100, 100);
+  while (x.size() < 61) x.push_back(uniform(random));
+  std::vector<bf16> stored(x.size());
+  std::vector<float> loaded(x.size());
+  RECITE_SIMD(simd_bf16)(x.data(), static_cast<int64_t>(x.size()), stored.data(), loaded.data());
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (std::isnan(x[i])) {
+      EXPECT_TRUE(std::isnan(loaded[i]));
+      continue;
+    }
+    EXPECT_EQ(stored[i].bits, to_bf16(x[i]).bits) << x[i];
+    EXPECT_EQ(loaded[i], to_double(stored[i])) << x[i];
+  }
+}
+
 TEST_P(Simd, FunctionsHoldAtTheEnds) {
   constexpr float inf = std::numeric_limits<float>::infinity();
   const Values<float> values({0.f, -1000.f, 1000.f, -inf, inf});
@@ -81,7 +116,8 @@ TEST_P(Simd, FunctionsHoldAtTheEnds) {
 
 TEST_P(Simd, NotANumberStaysSo) {
   const Values<float> values({NAN});
-  for (const auto* array : {&values.exp, &values.exp2_of_negative, &values.sigmoid, &values.softplus, &values.sum})
+  for (const auto* array : {&values.exp, &values.exp2_of_negative, &values.sigmoid, &values.softplus, &values.density,
+                            &values.distribution, &values.sum})
     EXPECT_TRUE(std::isnan((*array)[0]));
 }
 
