@@ -23,8 +23,9 @@ struct Backward {
     dscore = carve(attention_query_block * attention_key_block);
   }
 
-  void load_all(const Real* out, const Real* from_dout) {
-    load_head<Real>(work, head, query_columns, key_columns, value_columns, nullptr);
+  template <class Element>
+  void load_all(const Element* qkv, const Element* out, const Element* from_dout) {
+    load_head<Real>(work, head, qkv, query_columns, key_columns, value_columns, nullptr);
     prepare_scores(work, query_columns, key_columns);
     columns_to_rows(work, query_columns, queries);
     columns_to_rows(work, key_columns, keys);
@@ -39,7 +40,8 @@ struct Backward {
   }
 
   // dout . out of the queries t .. t+lanes-1.
-  RECITE_INLINE void total(const Real* out, int64_t t) {
+  template <class Element>
+  RECITE_INLINE void total(const Element* out, int64_t t) {
     for (int64_t row = t; row < t + lanes<Real> && row < work.shape.time; ++row) {
       Vector<Real> product{};
       for (int64_t c = 0; c < work.shape.head; c += lanes<Real>)
@@ -98,7 +100,8 @@ struct Backward {
                       vectors, dkeys + key * work.width, work.width);
   }
 
-  void store_all(Real* dqkv) {
+  template <class Element>
+  void store_all(Element* dqkv) {
     // Queries were multiplied by `scale`, for powers of 2; of keys the products with those queries were summed.
     for (int64_t t = 0; t < work.rows; ++t)
       for (int64_t c = 0; c < work.width; c += lanes<Real>) {
@@ -123,21 +126,24 @@ struct Backward {
 
 }  // namespace
 
-template <class Real>
-void attention_backward(const AttentionWork<Real>& work, const AttentionHead& head, const Real* out,
-                        const Real* log_sum, const Real* dout, Real* dqkv, Real* workspace) {
-  Backward<Real> backward(work, head, workspace);
-  backward.load_all(out, dout);
-  const Real* head_log_sum = log_sum + (head.batch * work.shape.heads + head.head) * work.shape.time;
+template <class Element>
+void attention_backward(const AttentionWork<Sums<Element>>& work, const AttentionHead& head, const Element* qkv,
+                        const Element* out, const Sums<Element>* log_sum, const Element* dout, Element* dqkv,
+                        Sums<Element>* workspace) {
+  Backward<Sums<Element>> backward(work, head, workspace);
+  backward.load_all(qkv, out, dout);
+  const Sums<Element>* head_log_sum = log_sum + (head.batch * work.shape.heads + head.head) * work.shape.time;
   for (int64_t block = 0; block < work.shape.time; block += attention_key_block)
     for (int64_t query = block; query < work.shape.time; query += attention_query_block)
       backward.blocks(query, block, head_log_sum);
   backward.store_all(dqkv);
 }
 
-template void attention_backward(const AttentionWork<float>&, const AttentionHead&, const float*, const float*,
-                                 const float*, float*, float*);
-template void attention_backward(const AttentionWork<double>&, const AttentionHead&, const double*, const double*,
-                                 const double*, double*, double*);
+#define RECITE_INSTANTIATE(Element)                                                                           \
+  template void attention_backward(const AttentionWork<Sums<Element>>&, const AttentionHead&, const Element*, \
+                                   const Element*, const Sums<Element>*, const Element*, Element*, Sums<Element>*);
+RECITE_INSTANTIATE(float)
+RECITE_INSTANTIATE(double)
+RECITE_INSTANTIATE(bf16)
 
 }  // namespace recite::kernels::RECITE_ISA

@@ -11,7 +11,7 @@ namespace {
 // What every head needs, and the arrays it points to.
 template <class Real>
 struct Setup {
-  Setup(const AttentionShape& shape, const AttentionPosition<Real>& position, const Real* qkv)
+  Setup(const AttentionShape& shape, const AttentionPosition<Real>& position)
       : rows(rounded_up(shape.time, 48)),    // a multiple of 16 lanes, and of tiles of 4 or 6 rows
         leading(rounded_up(rows, 64) | 64),  // an odd number of 256 bytes: no two dimensions share all cache sets
         width(rounded_up(shape.head, widest_lanes)),
@@ -20,7 +20,7 @@ struct Setup {
         scale(Workspace<Real>::zeros(width)),
         window(position.window),
         slope(position.slope),
-        work{shape, qkv, cos.data(), sin.data(), scale.data(), position.rotary, rows, width, leading} {
+        work{shape, cos.data(), sin.data(), scale.data(), position.rotary, rows, width, leading} {
     for (int64_t c = 0; c < shape.head; ++c) {
       const double counted = c < position.twice_from ? 1 : 2;
       scale[c] = static_cast<Real>(counted * 1.4426950408889634 / std::sqrt(static_cast<double>(shape.head)));
@@ -45,41 +45,42 @@ struct Setup {
 }  // namespace
 
 // Heads are handed out as threads become free, for windowed ones are quick; each is one thread's work.
-template <class Real>
-void attention_forward_cpu(const AttentionShape& shape, const AttentionPosition<Real>& position, const Real* qkv,
-                           Real* out, Real* log_sum) {
-  const Setup<Real> setup(shape, position, qkv);
-  const auto kernel = RECITE_SIMD(attention_forward<Real>);
+template <class Element>
+void attention_forward_cpu(const AttentionShape& shape, const AttentionPosition<Sums<Element>>& position,
+                           const Element* qkv, Element* out, Sums<Element>* log_sum) {
+  const Setup<Sums<Element>> setup(shape, position);
+  const auto kernel = RECITE_SIMD(attention_forward<Element>);
 #pragma omp parallel
   {
-    Workspace<Real> workspace(attention_forward_workspace(setup.work));
+    Workspace<Sums<Element>> workspace(attention_forward_workspace(setup.work));
 #pragma omp for schedule(dynamic)
     for (int64_t index = 0; index < setup.heads(); ++index)
-      kernel(setup.work, setup.head(index), out, log_sum, workspace.data());
+      kernel(setup.work, setup.head(index), qkv, out, log_sum, workspace.data());
   }
 }
 
-template <class Real>
-void attention_backward_cpu(const AttentionShape& shape, const AttentionPosition<Real>& position, const Real* qkv,
-                            const Real* out, const Real* log_sum, const Real* dout, Real* dqkv) {
-  const Setup<Real> setup(shape, position, qkv);
-  const auto kernel = RECITE_SIMD(attention_backward<Real>);
+template <class Element>
+void attention_backward_cpu(const AttentionShape& shape, const AttentionPosition<Sums<Element>>& position,
+                            const Element* qkv, const Element* out, const Sums<Element>* log_sum, const Element* dout,
+                            Element* dqkv) {
+  const Setup<Sums<Element>> setup(shape, position);
+  const auto kernel = RECITE_SIMD(attention_backward<Element>);
 #pragma omp parallel
   {
-    Workspace<Real> workspace(attention_backward_workspace(setup.work));
+    Workspace<Sums<Element>> workspace(attention_backward_workspace(setup.work));
 #pragma omp for schedule(dynamic)
     for (int64_t index = 0; index < setup.heads(); ++index)
-      kernel(setup.work, setup.head(index), out, log_sum, dout, dqkv, workspace.data());
+      kernel(setup.work, setup.head(index), qkv, out, log_sum, dout, dqkv, workspace.data());
   }
 }
 
-template void attention_forward_cpu(const AttentionShape&, const AttentionPosition<float>&, const float*, float*,
-                                    float*);
-template void attention_forward_cpu(const AttentionShape&, const AttentionPosition<double>&, const double*, double*,
-                                    double*);
-template void attention_backward_cpu(const AttentionShape&, const AttentionPosition<float>&, const float*, const float*,
-                                     const float*, const float*, float*);
-template void attention_backward_cpu(const AttentionShape&, const AttentionPosition<double>&, const double*,
-                                     const double*, const double*, const double*, double*);
+#define RECITE_INSTANTIATE(Element)                                                                                    \
+  template void attention_forward_cpu(const AttentionShape&, const AttentionPosition<Sums<Element>>&, const Element*,  \
+                                      Element*, Sums<Element>*);                                                       \
+  template void attention_backward_cpu(const AttentionShape&, const AttentionPosition<Sums<Element>>&, const Element*, \
+                                       const Element*, const Sums<Element>*, const Element*, Element*);
+RECITE_INSTANTIATE(float)
+RECITE_INSTANTIATE(double)
+RECITE_INSTANTIATE(bf16)
 
 }  // namespace recite::kernels

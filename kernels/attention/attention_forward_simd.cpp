@@ -65,10 +65,11 @@ struct Forward {
     total[r] += sum<Real>(sums);
   }
 
-  void store_group(int64_t query, Real* out, Real* log_sum) const {
+  template <class Element>
+  void store_group(int64_t query, Element* out, Real* log_sum) const {
     for (int64_t r = 0; r < tile_rows && query + r < work.shape.time; ++r) {
       const Real factor = 1 / total[r];
-      Real* to = out + out_at(work, head) + (query + r) * out_stride(work);
+      Element* to = out + out_at(work, head) + (query + r) * out_stride(work);
       for (int64_t c = 0; c < work.shape.head; c += lanes<Real>)
         store(factor * load(mixed + r * work.width + c), to + c, work.shape.head - c);
       if (log_sum)
@@ -80,11 +81,12 @@ struct Forward {
 
 }  // namespace
 
-template <class Real>
-void attention_forward(const AttentionWork<Real>& work, const AttentionHead& head, Real* out, Real* log_sum,
-                       Real* workspace) {
+template <class Element>
+void attention_forward(const AttentionWork<Sums<Element>>& work, const AttentionHead& head, const Element* qkv,
+                       Element* out, Sums<Element>* log_sum, Sums<Element>* workspace) {
+  using Real = Sums<Element>;
   Forward<Real> forward(work, head, workspace);
-  load_head<Real>(work, head, forward.queries, forward.keys, nullptr, forward.values);
+  load_head<Real>(work, head, qkv, forward.queries, forward.keys, nullptr, forward.values);
   prepare_scores(work, forward.queries, forward.keys);
   for (int64_t query = 0; query < work.shape.time; query += tile_rows) {
     forward.group(query);
@@ -92,7 +94,11 @@ void attention_forward(const AttentionWork<Real>& work, const AttentionHead& hea
   }
 }
 
-template void attention_forward(const AttentionWork<float>&, const AttentionHead&, float*, float*, float*);
-template void attention_forward(const AttentionWork<double>&, const AttentionHead&, double*, double*, double*);
+#define RECITE_INSTANTIATE(Element)                                                                                    \
+  template void attention_forward(const AttentionWork<Sums<Element>>&, const AttentionHead&, const Element*, Element*, \
+                                  Sums<Element>*, Sums<Element>*);
+RECITE_INSTANTIATE(float)
+RECITE_INSTANTIATE(double)
+RECITE_INSTANTIATE(bf16)
 
 }  // namespace recite::kernels::RECITE_ISA

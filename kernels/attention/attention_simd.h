@@ -11,7 +11,7 @@ namespace recite::kernels {
 template <class Real>
 struct AttentionWork {
   AttentionShape shape;
-  const Real *qkv, *cos, *sin, *scale;  // cos, sin (R/2, leading); scale (width): of a query's dimensions
+  const Real *cos, *sin, *scale;  // cos, sin (R/2, leading); scale (width): of a query's dimensions
   int64_t rotary;
   int64_t rows;     // T, to a multiple of every group of rows and every vector
   int64_t width;    // d, to a multiple of every vector
@@ -40,11 +40,13 @@ int64_t attention_backward_workspace(const AttentionWork<Real>& work) {
          2 * attention_query_block * attention_key_block;
 }
 
-RECITE_DECLARE_SIMD(template <class Real>
-                    void attention_forward(const AttentionWork<Real>& work, const AttentionHead& head, Real* out,
-                                           Real* log_sum, Real* workspace);
-                    template <class Real>
-                    void attention_backward(const AttentionWork<Real>& work, const AttentionHead& head, const Real* out,
-                                            const Real* log_sum, const Real* dout, Real* dqkv, Real* workspace);)
+RECITE_DECLARE_SIMD(template <class Element>
+                    void attention_forward(const AttentionWork<Sums<Element>>& work, const AttentionHead& head,
+                                           const Element* qkv, Element* out, Sums<Element>* log_sum,
+                                           Sums<Element>* workspace);
+                    template <class Element>
+                    void attention_backward(const AttentionWork<Sums<Element>>& work, const AttentionHead& head,
+                                            const Element* qkv, const Element* out, const Sums<Element>* log_sum,
+                                            const Element* dout, Element* dqkv, Sums<Element>* workspace);)
 
 }  // namespace recite::kernels

@@ -38,8 +38,8 @@ RECITE_INLINE void transpose(Vector<Real> (&v)[lanes<Real>]) {
 }
 
 // Times t .. t+lanes-1 of a (count, d) array, whose rows are `stride` apart, to columns; zeros from `count` on.
-template <class Real>
-void load_columns(const AttentionWork<Real>& work, const Real* from, int64_t stride, int64_t count, int64_t t,
+template <class Real, class Element>
+void load_columns(const AttentionWork<Real>& work, const Element* from, int64_t stride, int64_t count, int64_t t,
                   Real* to) {
   const int64_t d = work.shape.head;
   for (int64_t c = 0; c < d; c += lanes<Real>) {
@@ -64,8 +64,8 @@ void columns_to_rows(const AttentionWork<Real>& work, const Real* from, Real* to
 }
 
 // Times t .. t+lanes-1 of a (T, d) array, whose rows are `stride` apart, to rows; zeros around it.
-template <class Real>
-void load_rows(const AttentionWork<Real>& work, const Real* from, int64_t stride, int64_t t, Real* to) {
+template <class Real, class Element>
+void load_rows(const AttentionWork<Real>& work, const Element* from, int64_t stride, int64_t t, Real* to) {
   for (int64_t row = t; row < t + lanes<Real>; ++row)
     for (int64_t c = 0; c < work.width; c += lanes<Real>) {
       const bool inside = row < work.shape.time && c < work.shape.head;
@@ -74,8 +74,8 @@ void load_rows(const AttentionWork<Real>& work, const Real* from, int64_t stride
 }
 
 // Rows to a (T, d) array whose rows are `stride` apart.
-template <class Real>
-void store_rows(const AttentionWork<Real>& work, const Real* from, Real* to, int64_t stride) {
+template <class Real, class Element>
+void store_rows(const AttentionWork<Real>& work, const Real* from, Element* to, int64_t stride) {
   for (int64_t t = 0; t < work.shape.time; ++t)
     for (int64_t c = 0; c < work.shape.head; c += lanes<Real>)
       store(load(from + t * work.width + c), to + t * stride + c, work.shape.head - c);
@@ -117,18 +117,19 @@ RECITE_INLINE int64_t out_stride(const AttentionWork<Real>& work) {
 }
 
 // Asks for the times t .. t+lanes-1 of an array whose rows, of `size`, are `stride` apart: too far to be foreseen.
-template <class Real>
-RECITE_INLINE void fetch(const AttentionWork<Real>& work, const Real* from, int64_t stride, int64_t size, int64_t t) {
+template <class Real, class Element>
+RECITE_INLINE void fetch(const AttentionWork<Real>& work, const Element* from, int64_t stride, int64_t size,
+                         int64_t t) {
   for (int64_t row = t; row < t + lanes<Real> && row < work.shape.time; ++row)
-    for (int64_t c = 0; c < size; c += 64 / static_cast<int64_t>(sizeof(Real)))
+    for (int64_t c = 0; c < size; c += 64 / static_cast<int64_t>(sizeof(Element)))
       __builtin_prefetch(from + row * stride + c);
 }
 
 // Queries and keys as columns; values as columns and rows, where those are not null.
-template <class Real>
-void load_head(const AttentionWork<Real>& work, const AttentionHead& head, Real* queries, Real* keys,
-               Real* value_columns, Real* value_rows) {
-  const Real* from = work.qkv + part_at(work, head, 0);
+template <class Real, class Element>
+void load_head(const AttentionWork<Real>& work, const AttentionHead& head, const Element* qkv, Real* queries,
+               Real* keys, Real* value_columns, Real* value_rows) {
+  const Element* from = qkv + part_at(work, head, 0);
   const int64_t d = work.shape.head, stride = part_stride(work), count = work.shape.time;
   for (int64_t t = 0; t < work.rows; t += lanes<Real>) {
     fetch(work, from, stride, 3 * d, t + lanes<Real>);

@@ -7,9 +7,8 @@ namespace recite::kernels {
 template <class Element>
 void bias_gelu_forward_cpu(const GeluShape& shape, const Element* u, const Sums<Element>* bias, Element* y) {
   const auto kernel = RECITE_SIMD(gelu_forward<Element>);
-  for_each_chunk(shape.rows, shape.columns, [&](int64_t, int64_t first, int64_t last) {
-    kernel({first, last, shape.columns}, u, bias, y);
-  });
+  for_each_chunk(shape.rows, shape.columns,
+                 [&](int64_t, int64_t first, int64_t last) { kernel({first, last, shape.columns}, u, bias, y); });
 }
 
 template <class Element>

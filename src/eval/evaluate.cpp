@@ -48,8 +48,12 @@ torch::Tensor predicted_answers(Model& model, const EvalBatch& batch, EvalMode m
   const int64_t longest = *std::max_element(batch.answer_length.begin(), batch.answer_length.end());
   const torch::Tensor tokens = token_tensor(batch.tokens, batch.rows, batch.time, model.device());
   if (mode == EvalMode::greedy) return greedy_decode(model, tokens.narrow(1, 0, prompt), longest);
-  const torch::Tensor logits = model.forward(tokens.narrow(1, 0, prompt + longest - 1), {});
-  return logits.narrow(1, prompt - 1, longest).narrow(2, 0, model.vocabulary()).argmax(-1);
+  const int64_t time = prompt + longest - 1;
+  ForwardContext context;
+  context.wanted = torch::arange(batch.rows * time).view({batch.rows, time}).narrow(1, prompt - 1, longest).flatten();
+  context.wanted = context.wanted.to(model.device());
+  const torch::Tensor logits = model.forward(tokens.narrow(1, 0, time), context);
+  return logits.narrow(1, 0, model.vocabulary()).argmax(-1).view({batch.rows, longest});
 }
 
 BatchScore score(const EvalBatch& batch, const torch::Tensor& predicted) {

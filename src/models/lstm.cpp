@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "models/dropout.h"
+#include "ops/take_rows.h"
 
 namespace recite {
 
@@ -44,7 +45,7 @@ torch::Tensor Lstm::forward(const torch::Tensor& tokens, const ForwardContext& c
     State state = zero_state(tokens.size(0));
     x = run(layers_[l], x, state);
   }
-  return logits(x);
+  return logits(context.wanted.defined() ? take_rows(x, context.wanted) : x);
 }
 
 torch::Tensor Lstm::read(const torch::Tensor& tokens, ModelCache& cache) {

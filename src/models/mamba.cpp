@@ -6,7 +6,9 @@
 #include <cmath>
 
 #include "ops/causal_conv1d.h"
+#include "ops/residual_norm.h"
 #include "ops/selective_scan.h"
+#include "ops/take_rows.h"
 
 namespace recite {
 
@@ -67,13 +69,13 @@ Mamba::Layer Mamba::add_layer(const std::string& prefix) {
   return layer;
 }
 
-torch::Tensor Mamba::forward(const torch::Tensor& tokens, const ForwardContext&) {
-  return logits(hidden(tokens, nullptr));
+torch::Tensor Mamba::forward(const torch::Tensor& tokens, const ForwardContext& context) {
+  return logits(hidden(tokens, context.wanted, nullptr));
 }
 
 torch::Tensor Mamba::read(const torch::Tensor& tokens, ModelCache& cache) {
   torch::NoGradGuard no_grad;
-  return logits(hidden(tokens, &dynamic_cast<Cache&>(cache)).select(1, tokens.size(1) - 1));
+  return logits(hidden(tokens, {}, &dynamic_cast<Cache&>(cache)).select(1, tokens.size(1) - 1));
 }
 
 std::unique_ptr<ModelCache> Mamba::new_cache(int64_t batch, int64_t) {
@@ -85,13 +87,21 @@ std::unique_ptr<ModelCache> Mamba::new_cache(int64_t batch, int64_t) {
   return cache;
 }
 
-torch::Tensor Mamba::hidden(const torch::Tensor& tokens, Cache* cache) const {
-  torch::Tensor residual = torch::embedding(embedding_, tokens);
+torch::Tensor Mamba::hidden(const torch::Tensor& tokens, const torch::Tensor& wanted, Cache* cache) const {
+  const auto norm = [&](const ResidualInputs& in, size_t l) {
+    const torch::Tensor& weight = l < layers_.size() ? layers_[l].norm : final_norm_;
+    return residual_norm(in, {{weight, {}}}, norm_eps, compute_dtype());
+  };
+  Residual residual = norm({torch::embedding(embedding_, tokens), {}, {}}, 0);
   for (size_t l = 0; l < layers_.size(); ++l) {
-    LayerCache* own = cache ? &cache->layers[l] : nullptr;
-    residual = residual + master(mixer(layers_[l], norm(residual, layers_[l].norm), own));
+    torch::Tensor y = mixer(layers_[l], residual.norms[0], cache ? &cache->layers[l] : nullptr);
+    if (wanted.defined() && l + 1 == layers_.size()) {
+      y = take_rows(y, wanted);
+      residual.stream = take_rows(residual.stream, wanted);
+    }
+    residual = norm({residual.stream, {linear(y, layers_[l].out_proj)}, {}}, l + 1);
   }
-  return residual;
+  return residual.norms[0];
 }
 
 torch::Tensor Mamba::mixer(const Layer& layer, const torch::Tensor& x, LayerCache* cache) const {
@@ -109,15 +119,10 @@ torch::Tensor Mamba::mixer(const Layer& layer, const torch::Tensor& x, LayerCach
                        .D = layer.D,
                        .z = master(xz[1]),
                        .delta_bias = layer.dt_bias};
-  const torch::Tensor y = cache ? selective_scan_from(in, cache->state) : selective_scan(in);
-  return linear(compute(y), layer.out_proj);
+  return compute(cache ? selective_scan_from(in, cache->state) : selective_scan(in));
 }
 
-torch::Tensor Mamba::logits(const torch::Tensor& x) const { return master(linear(norm(x, final_norm_), embedding_)); }
-
-torch::Tensor Mamba::norm(const torch::Tensor& x, const torch::Tensor& weight) const {
-  return compute(torch::rms_norm(x, {spec_.hidden_size}, weight, norm_eps));
-}
+torch::Tensor Mamba::logits(const torch::Tensor& x) const { return master(linear(x, embedding_)); }
 
 torch::Tensor Mamba::linear(const torch::Tensor& x, const torch::Tensor& weight) const {
   return torch::linear(x, compute(weight));

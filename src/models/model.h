@@ -21,8 +21,12 @@ struct Parameter {
   torch::Tensor tensor;
 };
 
-// What a forward pass in training needs to draw the same dropout masks on any number of ranks.
 struct ForwardContext {
+  // (M), int64, each at most once: the places in tokens.flatten() whose logits are wanted; undefined: all. What only
+  // other places need is not computed.
+  torch::Tensor wanted = {};
+
+  // What a pass in training needs to draw the same dropout masks on any number of ranks.
   bool training = false;
   uint64_t seed = 0;
   int64_t step = 0;
@@ -41,9 +45,9 @@ class Model {
  public:
   virtual ~Model() = default;
 
-  // tokens (B, T), int64, on the model's device -> logits (B, T, V), V >= vocabulary, float32 (float64 in float64).
-  // Entries of V beyond the vocabulary (padding of the embedding) are part of the output here; argmax and loss ignore
-  // them through `vocabulary()`.
+  // tokens (B, T), int64, on the model's device -> logits (B, T, V), or (M, V) of the places that the context wants;
+  // V >= vocabulary, float32 (float64 in float64). Entries of V beyond the vocabulary (padding of the embedding) are
+  // part of the output here; argmax and loss ignore them through `vocabulary()`.
   virtual torch::Tensor forward(const torch::Tensor& tokens, const ForwardContext& context) = 0;
 
   // A cache for `batch` sequences of at most `max_tokens` tokens.

@@ -6,6 +6,8 @@
 
 #include "base/error.h"
 #include "models/attention_bias.h"
+#include "ops/bias_gelu.h"
+#include "ops/take_rows.h"
 
 namespace recite {
 
@@ -53,20 +55,20 @@ Transformer::Affine Transformer::add_affine(const std::string& name, int64_t out
   return {weight, add_parameter(name + ".bias", {outputs}, constant(0))};
 }
 
-Transformer::Affine Transformer::add_norm(const std::string& name) {
+NormWeights Transformer::add_norm(const std::string& name) {
   const torch::Tensor weight = add_parameter(name + ".weight", {spec_.hidden_size}, constant(1));
   return {weight, add_parameter(name + ".bias", {spec_.hidden_size}, constant(0))};
 }
 
-torch::Tensor Transformer::forward(const torch::Tensor& tokens, const ForwardContext&) {
-  return logits(hidden(tokens, start_row(tokens.size(1)), nullptr));
+torch::Tensor Transformer::forward(const torch::Tensor& tokens, const ForwardContext& context) {
+  return logits(hidden(tokens, context.wanted, start_row(tokens.size(1)), nullptr));
 }
 
 torch::Tensor Transformer::read(const torch::Tensor& tokens, ModelCache& cache) {
   torch::NoGradGuard no_grad;
   auto& own = dynamic_cast<Cache&>(cache);
   const int64_t time = tokens.size(1);
-  const torch::Tensor x = hidden(tokens, start_pass(own.length, time), &own);
+  const torch::Tensor x = hidden(tokens, {}, start_pass(own.length, time), &own);
   own.length += time;
   return logits(x.select(1, time - 1));
 }
@@ -130,23 +132,35 @@ torch::Tensor Transformer::bias_for(int64_t first, int64_t time) {
   return square_bias_;
 }
 
-torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const Pass& pass, Cache* cache) {
-  torch::Tensor x = torch::embedding(compute(embedding_), tokens);
+torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const torch::Tensor& wanted, const Pass& pass,
+                                  Cache* cache) {
+  const auto norm = [&](const ResidualInputs& in, size_t l) {
+    return residual_norm(in, norms_before(l), norm_eps, compute_dtype());
+  };
+  Residual x = norm({torch::embedding(embedding_, tokens), {}, {}}, 0);
   for (size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
-    LayerCache* own = cache ? &cache->layers[l] : nullptr;
-    x = x + attention(layer, norm(x, layer.attention_norm), pass, own) + mlp(layer, norm(x, layer.mlp_norm));
+    torch::Tensor mixed = attention(layer, x.norms[0], pass, cache ? &cache->layers[l] : nullptr);
+    if (wanted.defined() && l + 1 == layers_.size())
+      for (torch::Tensor* rows : {&mixed, &x.norms[1], &x.stream}) *rows = take_rows(*rows, wanted);
+    const torch::Tensor bias = layer.attention_out.bias + layer.mlp_out.bias;
+    x = norm({x.stream, {product(mixed, layer.attention_out.weight), mlp(layer, x.norms[1])}, bias}, l + 1);
   }
-  return x;
+  return x.norms[0];
+}
+
+std::vector<NormWeights> Transformer::norms_before(size_t l) const {
+  if (l == layers_.size()) return {final_norm_};
+  return {layers_[l].attention_norm, layers_[l].mlp_norm};
 }
 
 torch::Tensor Transformer::attention(const Layer& layer, const torch::Tensor& x, const Pass& pass,
                                      LayerCache* cache) const {
   const int64_t batch = x.size(0), time = x.size(1);
   // Each head's outputs lie together: its query, its key, its value.
-  const torch::Tensor qkv = linear(x, layer.qkv).view({batch, time, spec_.heads, 3, head_size_});
-  if (pass.places)  // the kernel sums in the master precision, whatever the products are in
-    return linear(compute(causal_attention(master(qkv), *pass.places)), layer.attention_out);
+  const torch::Tensor qkv = torch::linear(x, compute(layer.qkv.weight), compute(layer.qkv.bias))
+                                .view({batch, time, spec_.heads, 3, head_size_});
+  if (pass.places) return causal_attention(qkv, *pass.places);
   const std::vector<torch::Tensor> parts = qkv.transpose(1, 2).unbind(3);  // each (B, H, T, head)
   torch::Tensor q = parts[0], k = parts[1], v = parts[2];
   if (spec_.architecture == Architecture::rope) {
@@ -166,23 +180,17 @@ torch::Tensor Transformer::attention(const Layer& layer, const torch::Tensor& x,
   if (pass.bias.defined()) bias = pass.bias.expand({batch, spec_.heads, q.size(2), k.size(2)});
   const bool causal = !bias && time > 1;
   const torch::Tensor mixed = at::scaled_dot_product_attention(q, k, v, bias, /*dropout_p=*/0.0, causal);
-  return linear(mixed.transpose(1, 2).reshape({batch, time, spec_.hidden_size}), layer.attention_out);
+  return mixed.transpose(1, 2).reshape({batch, time, spec_.hidden_size});
 }
 
 torch::Tensor Transformer::mlp(const Layer& layer, const torch::Tensor& x) const {
-  return linear(torch::gelu(linear(x, layer.mlp_in), "none"), layer.mlp_out);
+  return product(bias_gelu(product(x, layer.mlp_in.weight), layer.mlp_in.bias), layer.mlp_out.weight);
 }
 
-torch::Tensor Transformer::logits(const torch::Tensor& x) const {
-  return torch::linear(norm(x, final_norm_), compute(unembedding_)).to(master_dtype());
-}
+torch::Tensor Transformer::logits(const torch::Tensor& x) const { return master(product(x, unembedding_)); }
 
-torch::Tensor Transformer::linear(const torch::Tensor& x, const Affine& affine) const {
-  return torch::linear(x, compute(affine.weight), compute(affine.bias));
-}
-
-torch::Tensor Transformer::norm(const torch::Tensor& x, const Affine& affine) const {
-  return torch::layer_norm(x, {spec_.hidden_size}, compute(affine.weight), compute(affine.bias), norm_eps);
+torch::Tensor Transformer::product(const torch::Tensor& x, const torch::Tensor& weight) const {
+  return torch::linear(x, compute(weight));
 }
 
 // Rotary embedding (Su et al., arXiv 2104.09864) of the first dimensions of each head: dimension i turns with i + half.

@@ -10,6 +10,7 @@
 
 #include "models/model.h"
 #include "ops/attention.h"
+#include "ops/residual_norm.h"
 
 namespace recite {
 
@@ -26,7 +27,8 @@ class Transformer : public Model {
     torch::Tensor weight, bias;
   };
   struct Layer {
-    Affine attention_norm, qkv, attention_out, mlp_norm, mlp_in, mlp_out;
+    NormWeights attention_norm, mlp_norm;
+    Affine qkv, attention_out, mlp_in, mlp_out;
   };
   struct Cache;
   struct LayerCache {
@@ -42,18 +44,22 @@ class Transformer : public Model {
 
   Layer add_layer(const std::string& prefix);
   Affine add_affine(const std::string& name, int64_t outputs, int64_t inputs);
-  Affine add_norm(const std::string& name);
+  NormWeights add_norm(const std::string& name);
 
   Pass start_pass(int64_t first, int64_t time);
   Pass start_row(int64_t time);
   torch::Tensor angles(int64_t first, int64_t time) const;
   torch::Tensor bias_for(int64_t first, int64_t time);
-  torch::Tensor hidden(const torch::Tensor& tokens, const Pass& pass, Cache* cache);
+  // After the last norm; of the `wanted` places, when defined (ForwardContext).
+  torch::Tensor hidden(const torch::Tensor& tokens, const torch::Tensor& wanted, const Pass& pass, Cache* cache);
+  // The norms that read the stream before layer l, or after the last layer.
+  std::vector<NormWeights> norms_before(size_t l) const;
+  // Up to the output projection: (B, T, d).
   torch::Tensor attention(const Layer& layer, const torch::Tensor& x, const Pass& pass, LayerCache* cache) const;
+  // Up to the bias of its last projection, which the residual stream adds.
   torch::Tensor mlp(const Layer& layer, const torch::Tensor& x) const;
   torch::Tensor logits(const torch::Tensor& x) const;
-  torch::Tensor linear(const torch::Tensor& x, const Affine& affine) const;
-  torch::Tensor norm(const torch::Tensor& x, const Affine& affine) const;
+  torch::Tensor product(const torch::Tensor& x, const torch::Tensor& weight) const;
   torch::Tensor rotate(const torch::Tensor& x, const Pass& pass) const;
   torch::Tensor count_twice(const torch::Tensor& x) const;
 
@@ -61,7 +67,7 @@ class Transformer : public Model {
   int64_t rotary_;  // dimensions of each head that carry the position (rope)
   torch::Tensor embedding_;
   std::vector<Layer> layers_;
-  Affine final_norm_;
+  NormWeights final_norm_;
   torch::Tensor unembedding_;
   torch::Tensor square_bias_;  // of the last T asked for by forward()
 };

@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "kernels/attention/attention.h"
-#include "ops/pointers.h"
+#include "ops/dispatch.h"
 
 namespace recite {
 
@@ -36,10 +36,11 @@ AttentionPlaces contiguous(const AttentionPlaces& places) {
 torch::Tensor forward_cpu(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& log_sum) {
   const auto [batch, time, heads, head] = shape_of(qkv);
   torch::Tensor out = torch::empty({batch, time, heads * head}, qkv.options());
-  AT_DISPATCH_FLOATING_TYPES(qkv.scalar_type(), "causal_attention", [&] {
-    kernels::attention_forward_cpu<scalar_t>(shape_of(qkv), pointers<scalar_t>(places), qkv.const_data_ptr<scalar_t>(),
-                                             out.mutable_data_ptr<scalar_t>(),
-                                             log_sum.defined() ? log_sum.mutable_data_ptr<scalar_t>() : nullptr);
+  with_element_type(qkv, [&](auto type) {
+    using Element = decltype(type);
+    using Real = kernels::Sums<Element>;
+    kernels::attention_forward_cpu(shape_of(qkv), pointers<Real>(places), data<Element>(qkv),
+                                   mutable_data<Element>(out), mutable_data<Real>(log_sum));
   });
   return out;
 }
@@ -47,7 +48,8 @@ torch::Tensor forward_cpu(const torch::Tensor& qkv, const AttentionPlaces& place
 class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
  public:
   static torch::Tensor forward(AutogradContext* context, torch::Tensor qkv, AttentionPlaces places) {
-    const torch::Tensor log_sum = torch::empty({qkv.size(0), qkv.size(2), qkv.size(1)}, qkv.options());
+    const auto sums = qkv.options().dtype(sums_type(qkv.scalar_type()));
+    const torch::Tensor log_sum = torch::empty({qkv.size(0), qkv.size(2), qkv.size(1)}, sums);
     const torch::Tensor out = forward_cpu(qkv, places, log_sum);
     context->save_for_backward({qkv, out, log_sum, places.cos, places.sin, places.slope, places.window});
     context->saved_data["twice_from"] = places.twice_from;
@@ -59,10 +61,11 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     const torch::Tensor &qkv = saved[0], &out = saved[1], &log_sum = saved[2], dout = gradients[0].contiguous();
     const AttentionPlaces places{saved[3], saved[4], saved[5], saved[6], context->saved_data["twice_from"].toInt()};
     torch::Tensor dqkv = torch::empty_like(qkv);
-    AT_DISPATCH_FLOATING_TYPES(qkv.scalar_type(), "causal_attention_backward", [&] {
-      kernels::attention_backward_cpu<scalar_t>(
-          shape_of(qkv), pointers<scalar_t>(places), qkv.const_data_ptr<scalar_t>(), out.const_data_ptr<scalar_t>(),
-          log_sum.const_data_ptr<scalar_t>(), dout.const_data_ptr<scalar_t>(), dqkv.mutable_data_ptr<scalar_t>());
+    with_element_type(qkv, [&](auto type) {
+      using Element = decltype(type);
+      using Real = kernels::Sums<Element>;
+      kernels::attention_backward_cpu(shape_of(qkv), pointers<Real>(places), data<Element>(qkv), data<Element>(out),
+                                      data<Real>(log_sum), data<Element>(dout), mutable_data<Element>(dqkv));
     });
     return {dqkv, torch::Tensor()};
   }

@@ -8,8 +8,8 @@
 
 namespace recite {
 
-// How a head knows positions; tensors are of the type of qkv, or undefined. Letters: T time, H heads, R rotated
-// dimensions.
+// How a head knows positions; tensors are float32 (float64 where qkv is), or undefined. Letters: T time, H heads, R
+// rotated dimensions.
 struct AttentionPlaces {
   torch::Tensor cos, sin;          // (T, R/2): RoPE
   torch::Tensor slope;             // (H): ALiBi
@@ -17,7 +17,8 @@ struct AttentionPlaces {
   int64_t twice_from = INT64_MAX;  // dimensions from this on, none of them rotated, count twice in the scores
 };
 
-// qkv (B, T, H, 3, head), query, key and value of a head side by side -> (B, T, H * head). float32 or float64.
+// qkv (B, T, H, 3, head), query, key and value of a head side by side -> (B, T, H * head). float32, float64 or
+// bf16.
 torch::Tensor causal_attention(const torch::Tensor& qkv, const AttentionPlaces& places);
 
 // The same written with LibTorch's operations, differentiable by them, on any device.

@@ -1,7 +1,7 @@
 #include "ops/causal_conv1d.h"
 
 #include "kernels/causal_conv1d/causal_conv1d.h"
-#include "ops/pointers.h"
+#include "ops/dispatch.h"
 
 namespace recite {
 

@@ -1,7 +1,7 @@
 #include "ops/selective_scan.h"
 
 #include "kernels/selective_scan/selective_scan.h"
-#include "ops/pointers.h"
+#include "ops/dispatch.h"
 
 namespace recite {
 

@@ -7,19 +7,21 @@ torch::Tensor token_tensor(const std::vector<Token>& tokens, int64_t rows, int64
   return bytes.to(torch::kInt64).to(device);
 }
 
-torch::Tensor answer_loss_sum(const torch::Tensor& logits, const Batch& batch, int64_t vocabulary) {
-  std::vector<int64_t> positions, answers;
+Answers answers_of(const Batch& batch, torch::Device device) {
+  std::vector<int64_t> places, tokens;
   for (size_t i = 0; i < batch.loss_mask.size(); ++i) {
     if (batch.loss_mask[i] == 0) continue;
-    positions.push_back(static_cast<int64_t>(i));
-    answers.push_back(batch.targets[i]);
+    places.push_back(static_cast<int64_t>(i));
+    tokens.push_back(batch.targets[i]);
   }
   const auto on_device = [&](const std::vector<int64_t>& values) {
-    return torch::tensor(values, torch::kInt64).to(logits.device());
+    return torch::tensor(values, torch::kInt64).to(device);
   };
-  const torch::Tensor at_answers = logits.flatten(0, 1).index_select(0, on_device(positions));
-  return at::cross_entropy_loss(at_answers.narrow(1, 0, vocabulary), on_device(answers), /*weight=*/{},
-                                at::Reduction::Sum);
+  return {on_device(places), on_device(tokens)};
+}
+
+torch::Tensor answer_loss_sum(const torch::Tensor& logits, const torch::Tensor& answers, int64_t vocabulary) {
+  return at::cross_entropy_loss(logits.narrow(1, 0, vocabulary), answers, /*weight=*/{}, at::Reduction::Sum);
 }
 
 }  // namespace recite

@@ -146,7 +146,9 @@ torch::Tensor Trainer::State::accumulate_micro_batch(const Batch& batch) {
   context.global_row = batch.global_row.data();
   context.first_position = batch.first_position.data();
   const torch::Tensor inputs = token_tensor(batch.inputs, batch.rows, batch.time, model->device());
-  const torch::Tensor loss = answer_loss_sum(model->forward(inputs, context), batch, model->vocabulary());
+  const Answers answers = answers_of(batch, model->device());
+  context.wanted = answers.places;
+  const torch::Tensor loss = answer_loss_sum(model->forward(inputs, context), answers.tokens, model->vocabulary());
   loss.backward();
   return loss.detach();
 }

@@ -97,12 +97,13 @@ class Naive {
   const Inputs& in;
 };
 
-template <class Real>
+template <class Element>
 struct Kernel {
+  using Real = Sums<Element>;
   Kernel(const Case& c, const Inputs& in)
       : shape{c.batch, c.time, c.heads, c.head},
-        qkv(converted<Real>(in.qkv)),
-        dout(converted<Real>(in.dout)),
+        qkv(converted<Element>(in.qkv)),
+        dout(converted<Element>(in.dout)),
         cos(converted<Real>(in.cos)),
         sin(converted<Real>(in.sin)),
         slope(converted<Real>(in.slope)),
@@ -112,17 +113,20 @@ struct Kernel {
                  slope.empty() ? nullptr : slope.data(),
                  in.window.empty() ? nullptr : in.window.data(),
                  in.twice_from},
-        out(dout.size(), Real(77)),
+        out(converted<Element>(Array(dout.size(), 77))),
         log_sum(c.batch * c.time * c.heads),
-        dqkv(qkv.size(), Real(77)) {
+        dqkv(converted<Element>(Array(qkv.size(), 77))) {
     attention_forward_cpu(shape, position, qkv.data(), out.data(), log_sum.data());
     attention_backward_cpu(shape, position, qkv.data(), out.data(), log_sum.data(), dout.data(), dqkv.data());
   }
 
   const AttentionShape shape;
-  const std::vector<Real> qkv, dout, cos, sin, slope;
+  const std::vector<Element> qkv, dout;
+  const std::vector<Real> cos, sin, slope;
   const AttentionPosition<Real> position;
-  std::vector<Real> out, log_sum, dqkv;
+  std::vector<Element> out;
+  std::vector<Real> log_sum;
+  std::vector<Element> dqkv;
 };
 
 class Attention : public OnEachIsa<Case> {};
@@ -132,6 +136,16 @@ TEST_P(Attention, ForwardIsTheFormula) {
   const Array expected = Naive(test_case(), in).out();
   EXPECT_LE(difference(Kernel<double>(test_case(), in).out, expected), 1e-13);
   EXPECT_LE(difference(Kernel<float>(test_case(), in).out, expected), 1e-5);
+}
+
+TEST_P(Attention, Bf16IsTheFormulaOfRoundedInputs) {
+  Inputs in(test_case());
+  in.qkv = rounded<bf16>(in.qkv);
+  in.dout = rounded<bf16>(in.dout);
+  const Kernel<double> exact(test_case(), in);
+  const Kernel<bf16> half(test_case(), in);
+  EXPECT_LE(difference(half.out, exact.out), 0x1p-8);
+  EXPECT_LE(difference(half.dqkv, exact.dqkv), 0x1p-7);  // of the rounded output, too
 }
 
 TEST_P(Attention, KeptSumsAreOptional) {

@@ -49,6 +49,24 @@ TEST_P(Architectures, LogitsAndEveryGradientAreThoseOfTheFormula) {
   for (const int64_t time : {1, 2, 19}) expect_formula(GetParam().spec, 2, time);
 }
 
+TEST_P(Architectures, WantedPlacesAloneGiveTheSameLogitsAndGradients) {
+  const auto model = reference::random_model(GetParam().spec, vocabulary);
+  const Tensor tokens = random_tokens(3, 11);
+  for (const Tensor& wanted : {torch::tensor({0, 7, 10, 12, 32}), torch::arange(33), torch::tensor({20})}) {
+    ForwardContext context;
+    context.wanted = wanted;
+    const Tensor expected = model->forward(tokens, {}).flatten(0, 1).index_select(0, wanted);
+    const Tensor actual = model->forward(tokens, context);
+    ASSERT_EQ(actual.sizes(), expected.sizes());
+    EXPECT_LE(difference(actual, expected), 1e-12);
+    const Tensor weights = torch::randn_like(expected);
+    const auto expected_gradients = torch::autograd::grad({(expected * weights).sum()}, leaves(*model));
+    const auto actual_gradients = torch::autograd::grad({(actual * weights).sum()}, leaves(*model));
+    for (size_t p = 0; p < expected_gradients.size(); ++p)
+      EXPECT_LE(difference(actual_gradients[p], expected_gradients[p]), 1e-11) << model->parameters()[p].name;
+  }
+}
+
 TEST_P(Architectures, LowerPrecisionsAreNearAndGiveFloat32) {
   const Tensor tokens = random_tokens(2, 19);
   const auto source = reference::random_model(GetParam().spec, vocabulary);

@@ -27,7 +27,9 @@ TEST(AnswerLoss, IsTheSumOverTheAnswersOfTheRealTokens) {
   torch::manual_seed(1);
   torch::Tensor logits = torch::randn({2, 3, padded}, torch::kFloat64);
   logits.narrow(2, vocabulary, padded - vocabulary).fill_(50);  // would win any softmax
-  const double loss = answer_loss_sum(logits, batch, vocabulary).item<double>();
+  const Answers answers = answers_of(batch, torch::kCPU);
+  const torch::Tensor wanted = logits.flatten(0, 1).index_select(0, answers.places);
+  const double loss = answer_loss_sum(wanted, answers.tokens, vocabulary).item<double>();
 
   double expected = 0;
   for (const auto [row, time, answer] : {std::array{0, 1, 2}, std::array{0, 2, 3}, std::array{1, 2, 0}}) {
@@ -41,7 +43,8 @@ TEST(AnswerLoss, IsTheSumOverTheAnswersOfTheRealTokens) {
 TEST(AnswerLoss, OtherPositionsAndPaddingGetNoGradient) {
   const Batch batch = small_batch();
   torch::Tensor logits = torch::randn({2, 3, 8}, torch::kFloat64).requires_grad_();
-  answer_loss_sum(logits, batch, 4).backward();
+  const Answers answers = answers_of(batch, torch::kCPU);
+  answer_loss_sum(logits.flatten(0, 1).index_select(0, answers.places), answers.tokens, 4).backward();
   const torch::Tensor gradient = logits.grad();
   EXPECT_EQ(gradient.narrow(2, 4, 4).abs().max().item<double>(), 0);
   for (int64_t i = 0; i < 6; ++i) {
@@ -69,7 +72,9 @@ TEST_P(LossGradient, IsThatOfFiniteDifferences) {
     context.training = true;
     context.global_row = batch.global_row.data();
     context.first_position = batch.first_position.data();
-    return answer_loss_sum(model->forward(inputs, context), batch, model->vocabulary());
+    const Answers answers = answers_of(batch, torch::kCPU);
+    context.wanted = answers.places;
+    return answer_loss_sum(model->forward(inputs, context), answers.tokens, model->vocabulary());
   };
   loss().backward();
 
