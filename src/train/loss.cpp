@@ -1,5 +1,8 @@
 #include "train/loss.h"
 
+#include <algorithm>
+#include <vector>
+
 namespace recite {
 
 torch::Tensor token_tensor(const std::vector<Token>& tokens, int64_t rows, int64_t time, torch::Device device) {
@@ -8,11 +11,16 @@ torch::Tensor token_tensor(const std::vector<Token>& tokens, int64_t rows, int64
 }
 
 Answers answers_of(const Batch& batch, torch::Device device) {
+  constexpr int64_t no_answer = -100;  // what the cross-entropy passes over
+  const auto count = static_cast<int64_t>(batch.loss_mask.size());
+  const int64_t answers = batch.answer_tokens();
+  int64_t fill = std::min(count, (answers + answer_multiple - 1) / answer_multiple * answer_multiple) - answers;
   std::vector<int64_t> places, tokens;
-  for (size_t i = 0; i < batch.loss_mask.size(); ++i) {
-    if (batch.loss_mask[i] == 0) continue;
-    places.push_back(static_cast<int64_t>(i));
-    tokens.push_back(batch.targets[i]);
+  for (int64_t i = 0; i < count; ++i) {
+    const bool answer = batch.loss_mask[static_cast<size_t>(i)] != 0;
+    if (!answer && fill-- <= 0) continue;
+    places.push_back(i);
+    tokens.push_back(answer ? batch.targets[static_cast<size_t>(i)] : no_answer);
   }
   const auto on_device = [&](const std::vector<int64_t>& values) {
     return torch::tensor(values, torch::kInt64).to(device);

@@ -10,14 +10,17 @@ namespace recite {
 // tokens (B * T) as (B, T), int64, on `device`.
 torch::Tensor token_tensor(const std::vector<Token>& tokens, int64_t rows, int64_t time, torch::Device device);
 
-// The M answer tokens (loss_mask) of a batch: int64, on the device asked for.
+// The answer tokens (loss_mask) of a batch: int64, on the device asked for. Other places fill their number M up to a
+// multiple of answer_multiple, or to all of them: shapes that change from step to step would have LibTorch's libraries
+// choose and compile products anew.
+constexpr int64_t answer_multiple = 128;
 struct Answers {
-  torch::Tensor places;  // (M): where in the flattened (B, T) each is to be predicted
-  torch::Tensor tokens;  // (M)
+  torch::Tensor places;  // (M): where in the flattened (B, T) each is to be predicted; none of them twice
+  torch::Tensor tokens;  // (M); -100 where there is no answer
 };
 Answers answers_of(const Batch& batch, torch::Device device);
 
-// SUM of the cross-entropies of `answers` (M), over the first `vocabulary` entries of logits (M, V): a scalar of the
+// SUM of the cross-entropies of the tokens `answers` (M), but for -100, over the first `vocabulary` entries of logits (M, V): a scalar of the
 // logits' dtype.
 torch::Tensor answer_loss_sum(const torch::Tensor& logits, const torch::Tensor& answers, int64_t vocabulary);
 

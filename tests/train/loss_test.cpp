@@ -53,6 +53,27 @@ TEST(AnswerLoss, OtherPositionsAndPaddingGetNoGradient) {
   }
 }
 
+TEST(Answers, AreFilledUpToAMultipleWithPlacesThatCountForNothing) {
+  Batch batch;
+  batch.rows = 2;
+  batch.time = 100;
+  for (int i = 0; i < 200; ++i) {
+    batch.targets.push_back(static_cast<Token>(i % 7));
+    batch.loss_mask.push_back(i % 5 == 4 ? 1 : 0);
+  }
+  const Answers answers = answers_of(batch, torch::kCPU);
+  ASSERT_EQ(answers.places.sizes(), torch::IntArrayRef({answer_multiple}));
+  ASSERT_EQ(answers.tokens.sizes(), answers.places.sizes());
+  std::vector<bool> seen(200);
+  for (int64_t i = 0; i < answer_multiple; ++i) {
+    const auto place = answers.places[i].item<int64_t>();
+    EXPECT_FALSE(seen[place]) << place;
+    seen[place] = true;
+    EXPECT_EQ(answers.tokens[i].item<int64_t>(), place % 5 == 4 ? place % 7 : -100);
+  }
+  for (int64_t place = 4; place < 200; place += 5) EXPECT_TRUE(seen[place]) << place;
+}
+
 TEST(TokenTensor, HasTheTokensByRow) {
   const torch::Tensor tokens = token_tensor({1, 2, 3, 250, 5, 6}, 2, 3, torch::kCPU);
   EXPECT_TRUE(torch::equal(tokens, torch::tensor({{1, 2, 3}, {250, 5, 6}}, torch::kInt64)));
