@@ -4,12 +4,13 @@ namespace recite::kernels::RECITE_ISA {
 
 namespace {
 
-template <class Real>
+template <class Factors>
 struct Forward {
+  using Real = typename Factors::Real;
   const AttentionWork<Real>& work;
   const AttentionHead& head;
-  const Scores<Real> scores{work, head};
-  Real *queries, *keys, *values;  // columns, columns, rows
+  const Scores<Factors> scores{work, head};
+  Real *queries, *keys, *values;  // columns, columns, rows: as factors
   Real *probabilities, *mixed;    // of a group: (tile_rows, attention_key_block), (tile_rows, width)
   Real highest[tile_rows], total[tile_rows];
 
@@ -20,6 +21,14 @@ struct Forward {
     values = carve(work.rows * work.width);
     probabilities = carve(tile_rows * attention_key_block);
     mixed = carve(tile_rows * work.width);
+  }
+
+  template <class Element>
+  void load_all(const Element* qkv) {
+    load_head<Real>(work, head, qkv, queries, keys, nullptr, values);
+    prepare_scores(work, queries, keys);
+    for (Real* columns : {queries, keys}) pair_rows<Factors>(columns, work.shape.head, work.rows, work.leading);
+    pair_rows<Factors>(values, work.rows, work.width, work.width);
   }
 
   // The group of queries from `query` on.
@@ -34,8 +43,10 @@ struct Forward {
       if (range.last <= range.first) continue;
       scores.template products<true>(queries + query, keys + block, range, probabilities);
       for (int r = 0; r < tile_rows; ++r) softmax(r, query + r, block, range);
-      add_product<false>(probabilities + range.first, attention_key_block, values + (block + range.first) * work.width,
-                         work.width, range.last - range.first, work.width / lanes<Real>, mixed, work.width);
+      constexpr int word = Factors::per_word;
+      add_product<Factors, false>(probabilities + range.first / word, attention_key_block,
+                                  values + (block + range.first) / word * work.width, work.width,
+                                  (range.last - range.first) / word, work.width / lanes<Real>, mixed, work.width);
     }
   }
 
@@ -63,6 +74,7 @@ struct Forward {
       sums += p;
     }
     total[r] += sum<Real>(sums);
+    pair_within_row<Factors>(probabilities + r * attention_key_block, range.begin, range.vectors);
   }
 
   template <class Element>
@@ -84,10 +96,8 @@ struct Forward {
 template <class Element>
 void attention_forward(const AttentionWork<Sums<Element>>& work, const AttentionHead& head, const Element* qkv,
                        Element* out, Sums<Element>* log_sum, Sums<Element>* workspace) {
-  using Real = Sums<Element>;
-  Forward<Real> forward(work, head, workspace);
-  load_head<Real>(work, head, qkv, forward.queries, forward.keys, nullptr, forward.values);
-  prepare_scores(work, forward.queries, forward.keys);
+  Forward<typename FactorsOf<Element>::type> forward(work, head, workspace);
+  forward.load_all(qkv);
   for (int64_t query = 0; query < work.shape.time; query += tile_rows) {
     forward.group(query);
     forward.store_group(query, out, log_sum);

@@ -36,8 +36,8 @@ int64_t attention_forward_workspace(const AttentionWork<Real>& work) {
 }
 template <class Real>
 int64_t attention_backward_workspace(const AttentionWork<Real>& work) {
-  return 3 * work.width * work.leading + 6 * work.rows * work.width + work.rows +
-         2 * attention_query_block * attention_key_block;
+  return 3 * work.width * work.leading + 7 * work.rows * work.width + work.rows +
+         3 * attention_query_block * attention_key_block;
 }
 
 RECITE_DECLARE_SIMD(template <class Element>

@@ -27,21 +27,22 @@ struct KeyRange {
   }
 };
 
-template <class Real>
+template <class Factors, class Real = typename Factors::Real>
 struct Scores {
   const AttentionWork<Real>& work;
   const AttentionHead& head;
   const Real slope = Real(head.slope * log2_e);
 
   // The range's part of to (tile_rows, attention_key_block) = products of vectors: a (d, leading) of the group, b
-  // (d, leading) of the block's keys; or a (tile_rows, width) when it is not transposed.
+  // (d, leading) of the block's keys; or a (tile_rows, width) when it is not transposed. d counts words.
   template <bool transposed>
   RECITE_INLINE void products(const Real* a, const Real* b, const KeyRange& range, Real* to) const {
     for (int r = 0; r < tile_rows; ++r)
       for (int64_t v = 0; v < range.vectors; ++v)
         store(Vector<Real>{}, to + r * attention_key_block + range.begin + v * lanes<Real>);
-    add_product<transposed>(a, transposed ? work.leading : work.width, b + range.begin, work.leading, work.shape.head,
-                            range.vectors, to + range.begin, attention_key_block);
+    const int64_t depth = (work.shape.head + Factors::per_word - 1) / Factors::per_word;
+    add_product<Factors, transposed>(a, transposed ? work.leading : work.width, b + range.begin, work.leading, depth,
+                                     range.vectors, to + range.begin, attention_key_block);
   }
 
   // The score of `query` and a vector of keys from `key` on, given their products.

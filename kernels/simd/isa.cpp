@@ -14,9 +14,10 @@ bool available(Isa isa) {
 #if defined(__x86_64__)
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (isa == Isa::avx2) return avx2;
-  if (isa == Isa::avx512)
-    return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (isa == Isa::avx512) return avx512;
+  if (isa == Isa::avx512_bf16) return avx512 && __builtin_cpu_supports("avx512bf16");
 #endif
   return isa == Isa::baseline;
 }
@@ -29,12 +30,12 @@ Isa& selected() {
 }  // namespace
 
 const char* name_of(Isa isa) {
-  constexpr const char* names[] = {"baseline", "avx2", "avx512"};
+  constexpr const char* names[] = {"baseline", "avx2", "avx512", "avx512_bf16"};
   return names[static_cast<int>(isa)];
 }
 
 std::vector<Isa> available_isas() {
-  std::vector<Isa> isas = {Isa::baseline, Isa::avx2, Isa::avx512};
+  std::vector<Isa> isas = {Isa::baseline, Isa::avx2, Isa::avx512, Isa::avx512_bf16};
   std::erase_if(isas, [](Isa isa) { return !available(isa); });
   return isas;
 }

@@ -11,15 +11,15 @@
 namespace recite::kernels {
 
 // In rising order; `baseline` is what every CPU of the architecture has (SSE2 on x86-64).
-enum class Isa { baseline, avx2, avx512 };
+enum class Isa { baseline, avx2, avx512, avx512_bf16 };
 
 const char* name_of(Isa isa);
 
 // The sets that this CPU and this build have, in rising order.
 std::vector<Isa> available_isas();
 
-// The one of them that the environment variable RECITE_ISA (baseline, avx2 or avx512) names; the highest when `wanted`,
-// its value, is null or empty. Throws UsageError when it names none of them.
+// The one of them that the environment variable RECITE_ISA (baseline, avx2, avx512 or avx512_bf16) names; the highest
+// when `wanted`, its value, is null or empty. Throws UsageError when it names none of them.
 Isa isa_for(const char* wanted);
 
 // The set in use: isa_for(RECITE_ISA), read once.
@@ -51,11 +51,15 @@ class IsaScope {
   }                              \
   namespace avx512 {             \
   __VA_ARGS__                    \
+  }                              \
+  namespace avx512_bf16 {        \
+  __VA_ARGS__                    \
   }
-#define RECITE_SIMD(...)                                                                    \
-  (::recite::kernels::current_isa() == ::recite::kernels::Isa::avx512 ? avx512::__VA_ARGS__ \
-   : ::recite::kernels::current_isa() == ::recite::kernels::Isa::avx2 ? avx2::__VA_ARGS__   \
-                                                                      : baseline::__VA_ARGS__)
+#define RECITE_SIMD(...)                                                                              \
+  (::recite::kernels::current_isa() == ::recite::kernels::Isa::avx512_bf16 ? avx512_bf16::__VA_ARGS__ \
+   : ::recite::kernels::current_isa() == ::recite::kernels::Isa::avx512    ? avx512::__VA_ARGS__      \
+   : ::recite::kernels::current_isa() == ::recite::kernels::Isa::avx2      ? avx2::__VA_ARGS__        \
+                                                                           : baseline::__VA_ARGS__)
 #else
 #define RECITE_DECLARE_SIMD(...) \
   namespace baseline {           \

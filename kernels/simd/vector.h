@@ -96,9 +96,15 @@ RECITE_INLINE Words upper_halves(Vector<float> v) {
   return v == v ? rounded : Words{} + 0x7fc0;
 }
 
+#if defined(__AVX512BF16__)
+RECITE_INLINE void store(Vector<float> v, bf16* to) {  // of subnormal numbers: 0
+  reinterpret_cast<UnalignedHalves*>(to)->value = (UnalignedHalves::Halves)_mm512_cvtneps_pbh(v);
+}
+#else
 RECITE_INLINE void store(Vector<float> v, bf16* to) {
   reinterpret_cast<UnalignedHalves*>(to)->value = __builtin_convertvector(upper_halves(v), UnalignedHalves::Halves);
 }
+#endif
 
 RECITE_INLINE Vector<float> load(const bf16* from, int64_t count) {
   if (count >= lanes<float>) return load(from);

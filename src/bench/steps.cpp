@@ -13,12 +13,18 @@ bool attends(Architecture architecture) {
 }
 
 // Forward and backward: six for each parameter and token (embeddings are looked up), and the products of attention.
-double step_flops(const Job& job, double tokens) {
-  const double embeddings = static_cast<double>(vocabulary_size(job.task)) * job.model.hidden_size;
-  const double products = 6 * tokens * (static_cast<double>(parameter_count(job.model, job.task)) - embeddings);
-  if (!attends(job.model.architecture)) return products;
-  const double attention = 7.0 * tokens * job.train.context_length * job.model.hidden_size * job.model.layers;
-  return products + attention;
+// The parameters after the last layer's attention, scan or recurrence see the answers alone.
+double step_flops(const Job& job, double tokens, double answers) {
+  const double d = job.model.hidden_size, head = static_cast<double>(vocabulary_size(job.task)) * d;
+  const bool attention = attends(job.model.architecture);
+  double of_answers = head;
+  if (attention) of_answers += 9 * d * d;                                      // output and MLP projections
+  if (job.model.architecture == Architecture::mamba) of_answers += 2 * d * d;  // output projection
+  const double parameters = static_cast<double>(parameter_count(job.model, job.task));
+  double of_tokens = parameters - of_answers;
+  if (job.model.architecture != Architecture::mamba) of_tokens -= head;  // the embedding; Mamba's is its head
+  const double scores = attention ? 7.0 * tokens * job.train.context_length * d * job.model.layers : 0;
+  return 6 * (tokens * of_tokens + answers * of_answers) + scores;
 }
 
 std::string batch_text(const Job& job) {
@@ -46,7 +52,8 @@ BenchRow bench_training_step(const BenchRun& run) {
   row.what = fmt::format("training step, {}", name_of(run.job.model.architecture));
   row.shape = fmt::format("{}, {} layers of {}", batch_text(run.job), run.job.model.layers, run.job.model.hidden_size);
   row.tokens = static_cast<double>(run.job.train.batch_size) * run.job.train.context_length;
-  row.flops = step_flops(run.job, row.tokens);
+  const Batch batch = training_batch(Task(run.job.task), run.job.train, 0, 0, run.job.train.batch_size);
+  row.flops = step_flops(run.job, row.tokens, static_cast<double>(batch.answer_tokens()));
   row.seconds = seconds_per_call([&] { trainer.step(); }, run.device, run.budget);
   return row;
 }

@@ -20,8 +20,8 @@ struct Answers {
 };
 Answers answers_of(const Batch& batch, torch::Device device);
 
-// SUM of the cross-entropies of the tokens `answers` (M), but for -100, over the first `vocabulary` entries of logits (M, V): a scalar of the
-// logits' dtype.
+// SUM of the cross-entropies of the tokens `answers` (M), but for -100, over the first `vocabulary` entries of logits
+// (M, V): a scalar of the logits' dtype.
 torch::Tensor answer_loss_sum(const torch::Tensor& logits, const torch::Tensor& answers, int64_t vocabulary);
 
 }  // namespace recite
