@@ -19,7 +19,8 @@ void launch(const char* what, void (*kernel)(Parameters...), dim3 blocks, int th
             cudaStream_t stream, const Arguments&... arguments) {
   if (shared_bytes > 48 * 1024)  // more than every kernel may have
     check_cuda(
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)), what);
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
+        what);
   kernel<<<blocks, threads, shared_bytes, stream>>>(arguments...);
   check_cuda(cudaGetLastError(), what);
 }

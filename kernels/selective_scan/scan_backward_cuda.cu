@@ -3,8 +3,9 @@
 namespace recite::kernels {
 namespace {
 
-constexpr int64_t wanted_blocks = 264;  // two of 128 threads on each of an H100's multiprocessors: registers allow no more
-constexpr int sub_steps = 4;            // whose states and decays are in registers
+constexpr int64_t wanted_blocks =
+    264;                      // two of 128 threads on each of an H100's multiprocessors: registers allow no more
+constexpr int sub_steps = 4;  // whose states and decays are in registers
 constexpr int subs = scan_interval / sub_steps;
 
 // Where blocks leave their shares of the sums that other blocks add to.
@@ -215,9 +216,8 @@ __global__ __launch_bounds__(scan_threads, 2) void scan_backward(BackwardArgumen
     const int steps = min(scan_interval, end - t0);
     const int64_t row = static_cast<int64_t>(b) * in.time + t0;
     TileArray<Tile> h[sub_steps], decay[sub_steps], start;
-    load_padded_tile<Tile>(
-        in.states + (static_cast<int64_t>(b) * intervals + t0 / scan_interval) * in.channels * N, first, in.channels,
-        start);
+    load_padded_tile<Tile>(in.states + (static_cast<int64_t>(b) * intervals + t0 / scan_interval) * in.channels * N,
+                           first, in.channels, start);
     load_interval<Element, Tile>(in, row, steps, block_first, shared);
     __syncthreads();
 
@@ -322,8 +322,12 @@ void selective_scan_backward_cuda(const ScanShape& shape, const ScanCudaInputs<E
   constexpr int threads = 256;
   const BackwardPlan plan(shape);
   float* memory = static_cast<float*>(workspace);
-  BackwardArguments<Element> arguments{scan_arguments(shape, in, plan.chunks), states, nullptr,
-                                       DeviceRows(gradients.u), DeviceRows(gradients.delta), DeviceRows(gradients.z),
+  BackwardArguments<Element> arguments{scan_arguments(shape, in, plan.chunks),
+                                       states,
+                                       nullptr,
+                                       DeviceRows(gradients.u),
+                                       DeviceRows(gradients.delta),
+                                       DeviceRows(gradients.z),
                                        Partials{memory, memory + plan.parameters}};
   arguments.dy = DeviceRows(dy);
   if (plan.chunks.count > 1) {
@@ -350,7 +354,6 @@ template void selective_scan_backward_cuda<float>(const ScanShape&, const ScanCu
                                                   cudaStream_t);
 template void selective_scan_backward_cuda<__nv_bfloat16>(const ScanShape&, const ScanCudaInputs<__nv_bfloat16>&,
                                                           const float*, Rows<const __nv_bfloat16>,
-                                                          const ScanCudaGradients<__nv_bfloat16>&, void*,
-                                                          cudaStream_t);
+                                                          const ScanCudaGradients<__nv_bfloat16>&, void*, cudaStream_t);
 
 }  // namespace recite::kernels

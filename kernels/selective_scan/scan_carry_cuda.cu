@@ -3,8 +3,8 @@
 namespace recite::kernels {
 namespace {
 
-// What a chunk adds to a zero carry, and its sum of delta'. Forward: h = a h + (delta' u) B. Reverse, from the chunk's end:
-// dh = a (dh + (dy silu(z)) C).
+// What a chunk adds to a zero carry, and its sum of delta'. Forward: h = a h + (delta' u) B. Reverse, from the chunk's
+// end: dh = a (dh + (dy silu(z)) C).
 template <class Element, class Tile, bool Reverse>
 __global__ __launch_bounds__(scan_threads) void chunk_sums(ScanArguments<Element> in, float* carries, float* sums) {
   constexpr int N = Tile::state, channels = Tile::block_channels;

@@ -5,7 +5,8 @@
 
 namespace recite::kernels {
 
-// Numbers of a workspace of (B, chunks, D, N rounded up) carries, then (B, chunks, D) sums of delta'. None for one chunk.
+// Numbers of a workspace of (B, chunks, D, N rounded up) carries, then (B, chunks, D) sums of delta'. None for one
+// chunk.
 inline int64_t scan_carry_floats(const ScanShape& shape, ScanChunks chunks) {
   return chunks.count == 1 ? 0 : shape.batch * chunks.count * shape.channels * (padded_state(shape.state) + 1);
 }

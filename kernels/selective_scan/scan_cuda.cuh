@@ -13,8 +13,8 @@ constexpr int scan_warps = 4, scan_threads = 32 * scan_warps;
 constexpr int scan_interval = 16;  // steps between kept states; also what a block loads into shared memory at once
 constexpr float log2_e = 1.4426950408889634f, log_2 = 0.6931471805599453f;
 
-// A thread has the states of `channels` neighbouring channels times `states` of the N: the larger the tile, the fewer the
-// reads of shared memory and the exchanges between lanes for each state.
+// A thread has the states of `channels` neighbouring channels times `states` of the N: the larger the tile, the fewer
+// the reads of shared memory and the exchanges between lanes for each state.
 template <int N, int Channels, int States>
 struct ScanTile {
   static constexpr int state = N, channels = Channels, states = States;
@@ -64,11 +64,16 @@ inline int padded_state(int64_t state) {
 template <class F>
 void with_padded_state(int64_t state, const F& f) {
   switch (padded_state(state)) {
-    case 16: return f(std::integral_constant<int, 16>());
-    case 32: return f(std::integral_constant<int, 32>());
-    case 64: return f(std::integral_constant<int, 64>());
-    case 128: return f(std::integral_constant<int, 128>());
-    default: return f(std::integral_constant<int, 256>());
+    case 16:
+      return f(std::integral_constant<int, 16>());
+    case 32:
+      return f(std::integral_constant<int, 32>());
+    case 64:
+      return f(std::integral_constant<int, 64>());
+    case 128:
+      return f(std::integral_constant<int, 128>());
+    default:
+      return f(std::integral_constant<int, 256>());
   }
 }
 
@@ -110,8 +115,8 @@ __device__ inline float exp2_fast(float x) {
 // log1p keeps the digits of small steps.
 __device__ inline float softplus(float x) { return x > 20 ? x : log1pf(__expf(x)); }
 
-// Adds each of v[0..V) over the `Lanes` lanes that differ in the bits from `Step` on. Lanes share the V sums: each ends with
-// V / Lanes of them, at least one, from number first_sum on, in v[0], v[1]...
+// Adds each of v[0..V) over the `Lanes` lanes that differ in the bits from `Step` on. Lanes share the V sums: each ends
+// with V / Lanes of them, at least one, from number first_sum on, in v[0], v[1]...
 template <int V, int Lanes, int Step>
 __device__ void add_over_lanes(float (&v)[V]) {
   int n = V;

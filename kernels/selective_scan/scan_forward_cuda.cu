@@ -80,9 +80,8 @@ __global__ __launch_bounds__(scan_threads, 4) void scan_forward(ForwardArguments
     load_states_of_interval<Element, N>(in.B, row, steps, in.state, B[0]);
     load_states_of_interval<Element, N>(in.C, row, steps, in.state, C[0]);
     if (in.states)
-      store_padded_tile<Tile>(
-          h, first, in.channels,
-          in.states + (static_cast<int64_t>(b) * intervals + t0 / scan_interval) * in.channels * N);
+      store_padded_tile<Tile>(h, first, in.channels,
+                              in.states + (static_cast<int64_t>(b) * intervals + t0 / scan_interval) * in.channels * N);
     __syncthreads();
 #pragma unroll 1
     for (int k = 0; k < steps; ++k) {

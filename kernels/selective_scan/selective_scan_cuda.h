@@ -1,5 +1,5 @@
-// The selective scan on a GPU: the formula, letters and layouts of kernels/selective_scan/selective_scan.h, where softplus,
-// D, z and delta_bias may be left out. Every pointer is device memory.
+// The selective scan on a GPU: the formula, letters and layouts of kernels/selective_scan/selective_scan.h, where
+// softplus, D, z and delta_bias may be left out. Every pointer is device memory.
 //
 // Element is float or __nv_bfloat16; arithmetic, parameters and states are float32. Any B, T, D, and N up to 256: N is
 // rounded up to 16, 32, 64, 128 or 256, and costs as much as that. Rows (kernels/cuda/rows.h) may be parts of wider
@@ -7,8 +7,8 @@
 // 16 bytes, else the kernels read and write single numbers.
 //
 // The forward keeps the states before every 16th step, the backward recomputes from them. When B D is too small for the
-// GPU, time is cut into chunks scanned at once: each first adds up what it adds to a zero state, and, as the recurrence is
-// linear with a diagonal decay, the states at the cuts follow from those sums.
+// GPU, time is cut into chunks scanned at once: each first adds up what it adds to a zero state, and, as the recurrence
+// is linear with a diagonal decay, the states at the cuts follow from those sums.
 //
 // The work is queued on `stream`; nothing waits for it. Two runs give the same bits: no atomics, sums in a fixed order
 // that depends on the shape alone. Throws std::invalid_argument for what is not supported, std::runtime_error when CUDA
