@@ -1,4 +1,4 @@
-// Eight neighbours at a time from and to rows of float or bfloat16, which are float32 in registers.
+// Four or eight neighbours at a time from and to rows of float or bfloat16, which are float32 in registers.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -20,7 +20,8 @@ __device__ Element from_float(float value) {
     return __float2bfloat16(value);
 }
 
-// Rows that the host has looked at: `aligned` when eight neighbours, counted from the row's begin, are 16-byte vectors.
+// Rows that the host has looked at: `aligned` when eight neighbours, counted from the row's begin, are 16-byte
+// vectors.
 template <class Element>
 struct DeviceRows {
   DeviceRows() = default;
@@ -34,49 +35,66 @@ struct DeviceRows {
   bool aligned = false;
 };
 
-__device__ inline void unpack8(const float* from, float (&to)[8]) {
-  const float4 low = reinterpret_cast<const float4*>(from)[0], high = reinterpret_cast<const float4*>(from)[1];
-  to[0] = low.x, to[1] = low.y, to[2] = low.z, to[3] = low.w;
-  to[4] = high.x, to[5] = high.y, to[6] = high.z, to[7] = high.w;
-}
-__device__ inline void unpack8(const __nv_bfloat16* from, float (&to)[8]) {
-  const uint4 packed = *reinterpret_cast<const uint4*>(from);
-  const uint32_t words[4] = {packed.x, packed.y, packed.z, packed.w};
+// Four or eight neighbours, aligned to as many bytes as they are (to 16 for eight of float).
+template <int Size>
+__device__ void unpack(const float* from, float (&to)[Size]) {
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {  // a bfloat16 is the upper half of a float32
+  for (int i = 0; i < Size; i += 4) {
+    const float4 v = *reinterpret_cast<const float4*>(from + i);
+    to[i] = v.x, to[i + 1] = v.y, to[i + 2] = v.z, to[i + 3] = v.w;
+  }
+}
+template <int Size>
+__device__ void unpack(const __nv_bfloat16* from, float (&to)[Size]) {
+  uint32_t words[Size / 2];
+  if constexpr (Size == 8) {
+    const uint4 packed = *reinterpret_cast<const uint4*>(from);
+    words[0] = packed.x, words[1] = packed.y, words[2] = packed.z, words[3] = packed.w;
+  } else {
+    const uint2 packed = *reinterpret_cast<const uint2*>(from);
+    words[0] = packed.x, words[1] = packed.y;
+  }
+#pragma unroll
+  for (int i = 0; i < Size / 2; ++i) {  // a bfloat16 is the upper half of a float32
     to[2 * i] = __uint_as_float(words[i] << 16);
     to[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
   }
 }
 
-__device__ inline void pack8(const float (&from)[8], float* to) {
-  reinterpret_cast<float4*>(to)[0] = make_float4(from[0], from[1], from[2], from[3]);
-  reinterpret_cast<float4*>(to)[1] = make_float4(from[4], from[5], from[6], from[7]);
-}
-__device__ inline void pack8(const float (&from)[8], __nv_bfloat16* to) {
-  uint32_t words[4];
+template <int Size>
+__device__ void pack(const float (&from)[Size], float* to) {
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
+  for (int i = 0; i < Size; i += 4)
+    *reinterpret_cast<float4*>(to + i) = make_float4(from[i], from[i + 1], from[i + 2], from[i + 3]);
+}
+template <int Size>
+__device__ void pack(const float (&from)[Size], __nv_bfloat16* to) {
+  uint32_t words[Size / 2];
+#pragma unroll
+  for (int i = 0; i < Size / 2; ++i) {
     const __nv_bfloat162 pair = __floats2bfloat162_rn(from[2 * i], from[2 * i + 1]);
     memcpy(&words[i], &pair, sizeof(pair));
   }
-  *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
+  if constexpr (Size == 8)
+    *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
+  else
+    *reinterpret_cast<uint2*>(to) = make_uint2(words[0], words[1]);
 }
 
-// Numbers column..column+7 of a row of `width` numbers; those past its end are 0.
-template <class Element>
-__device__ void load8(const DeviceRows<const Element>& rows, int64_t row, int column, int width, float (&to)[8]) {
+// Numbers column..column+Size-1 of a row of `width` numbers; those past its end are 0. column is a multiple of Size.
+template <class Element, int Size>
+__device__ void load(const DeviceRows<const Element>& rows, int64_t row, int column, int width, float (&to)[Size]) {
   const Element* from = rows.data + row * rows.stride + column;
-  if (rows.aligned && column + 8 <= width) return unpack8(from, to);
+  if (rows.aligned && column + Size <= width) return unpack(from, to);
 #pragma unroll
-  for (int i = 0; i < 8; ++i) to[i] = column + i < width ? to_float(from[i]) : 0;
+  for (int i = 0; i < Size; ++i) to[i] = column + i < width ? to_float(from[i]) : 0;
 }
-template <class Element>
-__device__ void store8(const DeviceRows<Element>& rows, int64_t row, int column, int width, const float (&from)[8]) {
+template <class Element, int Size>
+__device__ void store(const DeviceRows<Element>& rows, int64_t row, int column, int width, const float (&from)[Size]) {
   Element* to = rows.data + row * rows.stride + column;
-  if (rows.aligned && column + 8 <= width) return pack8(from, to);
+  if (rows.aligned && column + Size <= width) return pack(from, to);
 #pragma unroll
-  for (int i = 0; i < 8; ++i)
+  for (int i = 0; i < Size; ++i)
     if (column + i < width) to[i] = from_float<Element>(from[i]);
 }
 

@@ -106,15 +106,15 @@ __device__ void load_interval(const BackwardArguments<Element>& in, int64_t row,
     const int k = j / (channels / 8), c = j % (channels / 8) * 8;
     float d[8] = {}, w[8] = {}, g[8] = {};  // past the end: a step that changes nothing
     if (k < steps) {
-      load8(in.u, row + k, block_first + c, in.channels, w);
+      load(in.u, row + k, block_first + c, in.channels, w);
       load_gated_gradient(in, row + k, block_first + c, g);
       load_delta(in, row + k, block_first + c, d);
 #pragma unroll
       for (int e = 0; e < 8; ++e) w[e] *= d[e];
     }
-    pack8(d, shared.delta + k * channels + c);
-    pack8(w, shared.weight + k * channels + c);
-    pack8(g, shared.gradient + k * channels + c);
+    pack(d, shared.delta + k * channels + c);
+    pack(w, shared.weight + k * channels + c);
+    pack(g, shared.gradient + k * channels + c);
   }
   load_states_of_interval<Element, Tile::state>(in.B, row, steps, in.state, shared.B[0]);
   load_states_of_interval<Element, Tile::state>(in.C, row, steps, in.state, shared.C[0]);
@@ -129,39 +129,39 @@ __device__ void store_gradients(const BackwardArguments<Element>& in, int64_t ro
     const int k = j / (channels / 8), c = j % (channels / 8) * 8, d = block_first + c;
     if (k >= steps) break;
     float u[8], D[8], g[8], sum[8], v[8], to[8];
-    load8(in.u, row + k, d, in.channels, u);
+    load(in.u, row + k, d, in.channels, u);
 #pragma unroll
     for (int e = 0; e < 8; ++e) D[e] = in.D && d + e < in.channels ? in.D[d + e] : 0;
     if (in.z.data) {
-      load8(in.z, row + k, d, in.channels, v);
-      load8(in.dy, row + k, d, in.channels, g);
-      unpack8(shared.y + k * channels + c, sum);
+      load(in.z, row + k, d, in.channels, v);
+      load(in.dy, row + k, d, in.channels, g);
+      unpack(shared.y + k * channels + c, sum);
 #pragma unroll
       for (int e = 0; e < 8; ++e) {
         const float gate = sigmoid(v[e]);
         to[e] = g[e] * (sum[e] + D[e] * u[e]) * gate * (1 + v[e] * (1 - gate));
       }
-      store8(in.dz, row + k, d, in.channels, to);
+      store(in.dz, row + k, d, in.channels, to);
     }
-    unpack8(shared.gradient + k * channels + c, g);
-    unpack8(shared.delta + k * channels + c, v);
-    unpack8(shared.du + k * channels + c, sum);
+    unpack(shared.gradient + k * channels + c, g);
+    unpack(shared.delta + k * channels + c, v);
+    unpack(shared.du + k * channels + c, sum);
 #pragma unroll
     for (int e = 0; e < 8; ++e) {
       to[e] = v[e] * sum[e] + D[e] * g[e];
       shared.sums[0][e][threadIdx.x] += g[e] * u[e];
       u[e] *= sum[e];
     }
-    store8(in.du, row + k, d, in.channels, to);
-    unpack8(shared.ddelta + k * channels + c, sum);
-    load8(in.delta, row + k, d, in.channels, v);
+    store(in.du, row + k, d, in.channels, to);
+    unpack(shared.ddelta + k * channels + c, sum);
+    load(in.delta, row + k, d, in.channels, v);
 #pragma unroll
     for (int e = 0; e < 8; ++e) {
       to[e] = log_2 * sum[e] + u[e];
       if (in.softplus) to[e] *= sigmoid(v[e] + (in.delta_bias && d + e < in.channels ? in.delta_bias[d + e] : 0));
       shared.sums[1][e][threadIdx.x] += to[e];
     }
-    store8(in.ddelta, row + k, d, in.channels, to);
+    store(in.ddelta, row + k, d, in.channels, to);
   }
 }
 

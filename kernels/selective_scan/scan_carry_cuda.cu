@@ -32,13 +32,13 @@ __global__ __launch_bounds__(scan_threads) void chunk_sums(ScanArguments<Element
         if constexpr (Reverse) {
           load_gated_gradient(in, row + k, block_first + c, w);
         } else {
-          load8(in.u, row + k, block_first + c, in.channels, w);
+          load(in.u, row + k, block_first + c, in.channels, w);
 #pragma unroll
           for (int e = 0; e < 8; ++e) w[e] *= d[e];
         }
       }
-      pack8(d, &delta[k][c]);
-      pack8(w, &weight[k][c]);
+      pack(d, &delta[k][c]);
+      pack(w, &weight[k][c]);
     }
     load_states_of_interval<Element, N>(Reverse ? in.C : in.B, row, steps, in.state, states[0]);
     __syncthreads();

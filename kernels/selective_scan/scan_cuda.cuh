@@ -220,15 +220,15 @@ __device__ void load_states_of_interval(const DeviceRows<const Element>& rows, i
   for (int i = threadIdx.x; i < scan_interval * N / 8; i += scan_threads) {
     const int k = i / (N / 8), n = i % (N / 8) * 8;
     float v[8] = {};
-    if (k < steps) load8(rows, row + k, n, state, v);
-    pack8(v, to + k * N + n);
+    if (k < steps) load(rows, row + k, n, state, v);
+    pack(v, to + k * N + n);
   }
 }
 
 // Eight steps' sizes delta' of row (b, t), zero outside of the array.
 template <class Element>
 __device__ void load_delta(const ScanArguments<Element>& in, int64_t row, int d, float (&delta)[8]) {
-  load8(in.delta, row, d, in.channels, delta);
+  load(in.delta, row, d, in.channels, delta);
 #pragma unroll
   for (int i = 0; i < 8; ++i)
     if (d + i < in.channels) {
@@ -240,10 +240,10 @@ __device__ void load_delta(const ScanArguments<Element>& in, int64_t row, int d,
 // dy silu(z) of row (b, t).
 template <class Element>
 __device__ void load_gated_gradient(const ScanArguments<Element>& in, int64_t row, int d, float (&g)[8]) {
-  load8(in.dy, row, d, in.channels, g);
+  load(in.dy, row, d, in.channels, g);
   if (in.z.data) {
     float z[8];
-    load8(in.z, row, d, in.channels, z);
+    load(in.z, row, d, in.channels, z);
 #pragma unroll
     for (int i = 0; i < 8; ++i) g[i] *= z[i] * sigmoid(z[i]);
   }

@@ -20,12 +20,12 @@ __device__ void load_interval(const ScanArguments<Element>& in, int64_t row, int
     const int k = j / (Channels / 8), c = j % (Channels / 8) * 8;
     if (k >= steps) break;
     float d[8], u[8];
-    load8(in.u, row + k, block_first + c, in.channels, u);
+    load(in.u, row + k, block_first + c, in.channels, u);
     load_delta(in, row + k, block_first + c, d);
-    pack8(d, delta + k * Channels + c);
+    pack(d, delta + k * Channels + c);
 #pragma unroll
     for (int e = 0; e < 8; ++e) d[e] *= u[e];
-    pack8(d, weight + k * Channels + c);
+    pack(d, weight + k * Channels + c);
   }
 }
 
@@ -37,18 +37,18 @@ __device__ void store_outputs(const ForwardArguments<Element>& in, int64_t row, 
     const int k = j / (Channels / 8), c = j % (Channels / 8) * 8, d = block_first + c;
     if (k >= steps) break;
     float y[8], v[8];
-    unpack8(sums + k * Channels + c, y);
+    unpack(sums + k * Channels + c, y);
     if (in.D) {
-      load8(in.u, row + k, d, in.channels, v);
+      load(in.u, row + k, d, in.channels, v);
 #pragma unroll
       for (int e = 0; e < 8; ++e) y[e] += d + e < in.channels ? in.D[d + e] * v[e] : 0;
     }
     if (in.z.data) {
-      load8(in.z, row + k, d, in.channels, v);
+      load(in.z, row + k, d, in.channels, v);
 #pragma unroll
       for (int e = 0; e < 8; ++e) y[e] *= v[e] * sigmoid(v[e]);
     }
-    store8(in.y, row + k, d, in.channels, y);
+    store(in.y, row + k, d, in.channels, y);
   }
 }
 
