@@ -20,21 +20,6 @@ __device__ Element from_float(float value) {
     return __float2bfloat16(value);
 }
 
-// Rows that the host has looked at: `aligned` when eight neighbours, counted from the row's begin, are 16-byte
-// vectors.
-template <class Element>
-struct DeviceRows {
-  DeviceRows() = default;
-  explicit DeviceRows(const Rows<Element>& rows)
-      : data(rows.data),
-        stride(rows.stride),
-        aligned(reinterpret_cast<uintptr_t>(rows.data) % 16 == 0 && rows.stride * sizeof(Element) % 16 == 0) {}
-
-  Element* data = nullptr;
-  int64_t stride = 0;
-  bool aligned = false;
-};
-
 // Four or eight neighbours, aligned to as many bytes as they are (to 16 for eight of float).
 template <int Size>
 __device__ void unpack(const float* from, float (&to)[Size]) {
@@ -81,23 +66,57 @@ __device__ void pack(const float (&from)[Size], __nv_bfloat16* to) {
     *reinterpret_cast<uint2*>(to) = make_uint2(words[0], words[1]);
 }
 
-// Numbers column..column+Size-1 of a row of `width` numbers; those past its end are 0. column is a multiple of Size.
-template <class Element, int Size>
-__device__ void load(const DeviceRows<const Element>& rows, int64_t row, int column, int width, float (&to)[Size]) {
-  const Element* from = rows.data + row * rows.stride + column;
-  if (rows.aligned && column + Size <= width) return unpack(from, to);
-#pragma unroll
-  for (int i = 0; i < Size; ++i) to[i] = column + i < width ? to_float(from[i]) : 0;
-}
-template <class Element, int Size>
-__device__ void store(const DeviceRows<Element>& rows, int64_t row, int column, int width, const float (&from)[Size]) {
-  Element* to = rows.data + row * rows.stride + column;
-  if (rows.aligned && column + Size <= width) return pack(from, to);
-#pragma unroll
-  for (int i = 0; i < Size; ++i)
-    if (column + i < width) to[i] = from_float<Element>(from[i]);
+// Whether eight neighbours, counted from a row's begin, are 16-byte vectors. An absent array stands in no one's way.
+template <class Element>
+bool is_aligned(const Rows<Element>& rows) {
+  return !rows.data || (reinterpret_cast<uintptr_t>(rows.data) % 16 == 0 && rows.stride * sizeof(Element) % 16 == 0);
 }
 
-__device__ inline float sigmoid(float x) { return __fdividef(1, 1 + __expf(-x)); }
+// Numbers column..column+Size-1 of a row of `width` numbers. column is a multiple of Size. Aligned: so is width, column
+// is within it, and is_aligned(rows); else numbers past the end are 0.
+template <bool Aligned, class Element, int Size>
+__device__ void load(const Rows<const Element>& rows, int64_t row, int column, int width, float (&to)[Size]) {
+  const Element* from = rows.data + row * rows.stride + column;
+  if constexpr (Aligned) {
+    unpack(from, to);
+  } else {
+#pragma unroll
+    for (int i = 0; i < Size; ++i) to[i] = column + i < width ? to_float(from[i]) : 0;
+  }
+}
+template <bool Aligned, class Element, int Size>
+__device__ void store(const Rows<Element>& rows, int64_t row, int column, int width, const float (&from)[Size]) {
+  Element* to = rows.data + row * rows.stride + column;
+  if constexpr (Aligned) {
+    pack(from, to);
+  } else {
+#pragma unroll
+    for (int i = 0; i < Size; ++i)
+      if (column + i < width) to[i] = from_float<Element>(from[i]);
+  }
+}
+
+// Asks for the memory that a later load reads, so that it finds it in the second-level cache.
+template <class Element>
+__device__ void prefetch(const Rows<const Element>& rows, int64_t row, int column) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(rows.data + row * rows.stride + column));
+}
+
+__device__ inline float reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// 2^x, to two units in the last place; 0 below -126.
+__device__ inline float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+constexpr float log2_e = 1.4426950408889634f, log_2 = 0.6931471805599453f;
+
+__device__ inline float sigmoid(float x) { return reciprocal(1 + exp2_fast(-log2_e * x)); }
 
 }  // namespace recite::kernels

@@ -17,7 +17,7 @@ struct Partials {
 template <class Element>
 struct BackwardArguments : ScanArguments<Element> {
   const float *states, *carries;
-  DeviceRows<Element> du, ddelta, dz;
+  Rows<Element> du, ddelta, dz;
   Partials partials;
 };
 
@@ -30,6 +30,7 @@ struct BackwardShared {
   float B[scan_interval][Tile::state], C[scan_interval][Tile::state];
   float states[scan_warps][scan_interval][2 * Tile::state];  // sums over a warp's channels: dB, dC
   float4 kept[subs - 1][Tile::channels * Tile::states / 4][scan_threads];
+  float D[Tile::block_channels], bias[Tile::block_channels];
   float sums[2][8][scan_threads];  // of D and delta_bias, over the steps that a thread loads
 };
 
@@ -98,70 +99,96 @@ __device__ void reverse(BackwardShared<Tile>& shared, int k, const TileArray<Til
         over_channels[i];
 }
 
-template <class Element, class Tile>
+template <bool Aligned, class Element, class Tile>
 __device__ void load_interval(const BackwardArguments<Element>& in, int64_t row, int steps, int block_first,
                               BackwardShared<Tile>& shared) {
-  constexpr int channels = Tile::block_channels;
-  for (int j = threadIdx.x; j < scan_interval * channels / 8; j += scan_threads) {
-    const int k = j / (channels / 8), c = j % (channels / 8) * 8;
-    float d[8] = {}, w[8] = {}, g[8] = {};  // past the end: a step that changes nothing
-    if (k < steps) {
-      load(in.u, row + k, block_first + c, in.channels, w);
-      load_gated_gradient(in, row + k, block_first + c, g);
-      load_delta(in, row + k, block_first + c, d);
+  constexpr int channels = Tile::block_channels, vectors = channels / 8;
+  for (int j = threadIdx.x; j < scan_interval * vectors; j += scan_threads) {
+    const int k = j / vectors, c = j % vectors * 8, column = block_first + c;
+    float d[8] = {}, u[8] = {}, g[8] = {}, z[8];  // past the end: a step that changes nothing
+    if (k < steps && column < in.channels) {
+      load<Aligned>(in.u, row + k, column, in.channels, u);
+      load<Aligned>(in.delta, row + k, column, in.channels, d);
+      load<Aligned>(in.dy, row + k, column, in.channels, g);
+      if (in.z.data) {
+        load<Aligned>(in.z, row + k, column, in.channels, z);
+        multiply_gate(z, g);
+      }
+      make_steps(in.softplus, shared.bias + c, d);
 #pragma unroll
-      for (int e = 0; e < 8; ++e) w[e] *= d[e];
+      for (int e = 0; e < 8; ++e) u[e] *= d[e];
     }
     pack(d, shared.delta + k * channels + c);
-    pack(w, shared.weight + k * channels + c);
+    pack(u, shared.weight + k * channels + c);
     pack(g, shared.gradient + k * channels + c);
   }
-  load_states_of_interval<Element, Tile::state>(in.B, row, steps, in.state, shared.B[0]);
-  load_states_of_interval<Element, Tile::state>(in.C, row, steps, in.state, shared.C[0]);
+  load_states_of_interval<Aligned, Tile::state>(in.B, row, steps, in.state, shared.B[0]);
+  load_states_of_interval<Aligned, Tile::state>(in.C, row, steps, in.state, shared.C[0]);
+}
+
+// What the block will read for the full interval of `row`, whose kept states are `states`.
+template <class Tile, class Element>
+__device__ void prefetch_interval(const BackwardArguments<Element>& in, int64_t row, const float* states,
+                                  int block_first) {
+  constexpr int vectors = Tile::block_channels / 8;
+  for (int j = threadIdx.x; j < scan_interval * vectors; j += scan_threads) {
+    const int k = j / vectors, column = block_first + j % vectors * 8;
+    if (column >= in.channels) continue;
+    prefetch(in.u, row + k, column);
+    prefetch(in.delta, row + k, column);
+    prefetch(in.dy, row + k, column);
+    if (in.z.data) prefetch(in.z, row + k, column);
+  }
+  constexpr int lines = Tile::block_channels * Tile::state / 32;  // of 128 bytes
+  const int count = min(Tile::block_channels, in.channels - block_first) * Tile::state / 32;
+  for (int line = threadIdx.x; line < min(lines, count); line += scan_threads)
+    prefetch(Rows<const float>{states, 32}, line, block_first * Tile::state);
 }
 
 // From the sums over states: du, ddelta and dz of an interval, and what its steps add to dD and d_delta_bias.
-template <class Element, class Tile>
+template <bool Aligned, class Element, class Tile>
 __device__ void store_gradients(const BackwardArguments<Element>& in, int64_t row, int steps, int block_first,
                                 BackwardShared<Tile>& shared) {
-  constexpr int channels = Tile::block_channels;
-  for (int j = threadIdx.x; j < scan_interval * channels / 8; j += scan_threads) {
-    const int k = j / (channels / 8), c = j % (channels / 8) * 8, d = block_first + c;
-    if (k >= steps) break;
-    float u[8], D[8], g[8], sum[8], v[8], to[8];
-    load(in.u, row + k, d, in.channels, u);
-#pragma unroll
-    for (int e = 0; e < 8; ++e) D[e] = in.D && d + e < in.channels ? in.D[d + e] : 0;
+  constexpr int channels = Tile::block_channels, vectors = channels / 8;
+  for (int j = threadIdx.x; j < scan_interval * vectors; j += scan_threads) {
+    const int k = j / vectors, c = j % vectors * 8, column = block_first + c, at = k * channels + c;
+    if (k >= steps || column >= in.channels) continue;
+    float u[8], x[8], z[8], dy[8], v[8], g[8], D[8];
+    load<Aligned>(in.u, row + k, column, in.channels, u);
+    load<Aligned>(in.delta, row + k, column, in.channels, x);
     if (in.z.data) {
-      load(in.z, row + k, d, in.channels, v);
-      load(in.dy, row + k, d, in.channels, g);
-      unpack(shared.y + k * channels + c, sum);
+      load<Aligned>(in.z, row + k, column, in.channels, z);
+      load<Aligned>(in.dy, row + k, column, in.channels, dy);
+    }
+    unpack(shared.D + c, D);
+    if (in.z.data) {
+      unpack(shared.y + at, v);
 #pragma unroll
       for (int e = 0; e < 8; ++e) {
-        const float gate = sigmoid(v[e]);
-        to[e] = g[e] * (sum[e] + D[e] * u[e]) * gate * (1 + v[e] * (1 - gate));
+        const float gate = sigmoid(z[e]);
+        v[e] = dy[e] * (v[e] + D[e] * u[e]) * gate * (1 + z[e] * (1 - gate));
       }
-      store(in.dz, row + k, d, in.channels, to);
+      store<Aligned>(in.dz, row + k, column, in.channels, v);
     }
-    unpack(shared.gradient + k * channels + c, g);
-    unpack(shared.delta + k * channels + c, v);
-    unpack(shared.du + k * channels + c, sum);
+    unpack(shared.gradient + at, g);
+    unpack(shared.delta + at, v);
+    unpack(shared.du + at, dy);
 #pragma unroll
     for (int e = 0; e < 8; ++e) {
-      to[e] = v[e] * sum[e] + D[e] * g[e];
       shared.sums[0][e][threadIdx.x] += g[e] * u[e];
-      u[e] *= sum[e];
+      u[e] *= dy[e];
+      g[e] = v[e] * dy[e] + D[e] * g[e];
     }
-    store(in.du, row + k, d, in.channels, to);
-    unpack(shared.ddelta + k * channels + c, sum);
-    load(in.delta, row + k, d, in.channels, v);
+    store<Aligned>(in.du, row + k, column, in.channels, g);
+    unpack(shared.ddelta + at, v);
+    unpack(shared.bias + c, g);
 #pragma unroll
     for (int e = 0; e < 8; ++e) {
-      to[e] = log_2 * sum[e] + u[e];
-      if (in.softplus) to[e] *= sigmoid(v[e] + (in.delta_bias && d + e < in.channels ? in.delta_bias[d + e] : 0));
-      shared.sums[1][e][threadIdx.x] += to[e];
+      v[e] = log_2 * v[e] + u[e];
+      if (in.softplus) v[e] *= sigmoid(x[e] + g[e]);
+      shared.sums[1][e][threadIdx.x] += v[e];
     }
-    store(in.ddelta, row + k, d, in.channels, to);
+    store<Aligned>(in.ddelta, row + k, column, in.channels, v);
   }
 }
 
@@ -194,7 +221,7 @@ __device__ void store_parameters(const BackwardArguments<Element>& in, int block
   }
 }
 
-template <class Element, class Tile>
+template <class Element, class Tile, bool Aligned>
 __global__ __launch_bounds__(scan_threads, 2) void scan_backward(BackwardArguments<Element> in) {
   constexpr int N = Tile::state;
   extern __shared__ float4 memory[];
@@ -211,14 +238,19 @@ __global__ __launch_bounds__(scan_threads, 2) void scan_backward(BackwardArgumen
                            in.channels, dh);
 #pragma unroll
   for (int e = 0; e < 16; ++e) shared.sums[e / 8][e % 8][threadIdx.x] = 0;
+  load_parameters(in.D, block_first, in.channels, shared.D);
+  load_parameters(in.delta_bias, block_first, in.channels, shared.bias);
+  __syncthreads();
 
   for (int t0 = begin + (end - begin - 1) / scan_interval * scan_interval; t0 >= begin; t0 -= scan_interval) {
     const int steps = min(scan_interval, end - t0);
     const int64_t row = static_cast<int64_t>(b) * in.time + t0;
     TileArray<Tile> h[sub_steps], decay[sub_steps], start;
-    load_padded_tile<Tile>(in.states + (static_cast<int64_t>(b) * intervals + t0 / scan_interval) * in.channels * N,
-                           first, in.channels, start);
-    load_interval<Element, Tile>(in, row, steps, block_first, shared);
+    const float* states = in.states + (static_cast<int64_t>(b) * intervals + t0 / scan_interval) * in.channels * N;
+    load_padded_tile<Tile>(states, first, in.channels, start);
+    load_interval<Aligned>(in, row, steps, block_first, shared);
+    if (t0 > begin)
+      prefetch_interval<Tile>(in, row - scan_interval, states - static_cast<int64_t>(in.channels) * N, block_first);
     __syncthreads();
 
 #pragma unroll 1
@@ -249,7 +281,7 @@ __global__ __launch_bounds__(scan_threads, 2) void scan_backward(BackwardArgumen
         reverse<Tile>(shared, sub * sub_steps + k, a, decay[k], h[k], k > 0 ? &h[k - 1] : nullptr, dh, dA);
     }
     __syncthreads();
-    store_gradients<Element, Tile>(in, row, steps, block_first, shared);
+    store_gradients<Aligned>(in, row, steps, block_first, shared);
     store_states<Tile>(in.partials, row, steps, shared);
   }
   __syncthreads();
@@ -322,14 +354,10 @@ void selective_scan_backward_cuda(const ScanShape& shape, const ScanCudaInputs<E
   constexpr int threads = 256;
   const BackwardPlan plan(shape);
   float* memory = static_cast<float*>(workspace);
-  BackwardArguments<Element> arguments{scan_arguments(shape, in, plan.chunks),
-                                       states,
-                                       nullptr,
-                                       DeviceRows(gradients.u),
-                                       DeviceRows(gradients.delta),
-                                       DeviceRows(gradients.z),
-                                       Partials{memory, memory + plan.parameters}};
-  arguments.dy = DeviceRows(dy);
+  BackwardArguments<Element> arguments{
+      scan_arguments(shape, in, plan.chunks),    states, nullptr, gradients.u, gradients.delta, gradients.z,
+      Partials{memory, memory + plan.parameters}};
+  arguments.dy = dy;
   if (plan.chunks.count > 1) {
     arguments.carries = memory + plan.carries;
     scan_carries<Element, true>(shape, arguments, memory + plan.carries, stream);
@@ -337,7 +365,10 @@ void selective_scan_backward_cuda(const ScanShape& shape, const ScanCudaInputs<E
   with_padded_state(shape.state, [&](auto state) {
     using Tile = NarrowTile<decltype(state)::value>;
     const dim3 blocks(static_cast<unsigned>(plan.blocks), plan.chunks.count, arguments.batch);
-    launch(what, scan_backward<Element, Tile>, blocks, scan_threads, sizeof(BackwardShared<Tile>), stream, arguments);
+    const bool aligned =
+        is_aligned(arguments) && is_aligned(arguments.du) && is_aligned(arguments.ddelta) && is_aligned(arguments.dz);
+    launch(what, aligned ? scan_backward<Element, Tile, true> : scan_backward<Element, Tile, false>, blocks,
+           scan_threads, sizeof(BackwardShared<Tile>), stream, arguments);
   });
   const int padded = padded_state(shape.state);
   const int64_t rows = shape.batch * shape.time;

@@ -5,11 +5,11 @@ namespace {
 
 // What a chunk adds to a zero carry, and its sum of delta'. Forward: h = a h + (delta' u) B. Reverse, from the chunk's
 // end: dh = a (dh + (dy silu(z)) C).
-template <class Element, class Tile, bool Reverse>
+template <class Element, class Tile, bool Reverse, bool Aligned>
 __global__ __launch_bounds__(scan_threads) void chunk_sums(ScanArguments<Element> in, float* carries, float* sums) {
   constexpr int N = Tile::state, channels = Tile::block_channels;
   __shared__ __align__(16) float delta[scan_interval][channels], weight[scan_interval][channels];
-  __shared__ __align__(16) float states[scan_interval][N];
+  __shared__ __align__(16) float states[scan_interval][N], bias[channels];
 
   const int chunk = blockIdx.y + (Reverse ? 1 : 0), b = blockIdx.z;  // nothing is carried out of the last one
   const int begin = chunk * in.chunks.steps, end = min(in.time, begin + in.chunks.steps);
@@ -17,6 +17,7 @@ __global__ __launch_bounds__(scan_threads) void chunk_sums(ScanArguments<Element
   TileArray<Tile> a, h = {};
   float sum[Tile::channels] = {};
   load_tile<Tile>(in.A, first, in.channels, in.state, log2_e, a);
+  load_parameters(in.delta_bias, block_first, in.channels, bias);
 
   for (int i = 0; i < in.chunks.steps; i += scan_interval) {
     const int t0 = Reverse ? begin + in.chunks.steps - scan_interval - i : begin + i;
@@ -25,22 +26,23 @@ __global__ __launch_bounds__(scan_threads) void chunk_sums(ScanArguments<Element
     const int64_t row = static_cast<int64_t>(b) * in.time + t0;
     __syncthreads();
     for (int j = threadIdx.x; j < scan_interval * channels / 8; j += scan_threads) {
-      const int k = j / (channels / 8), c = j % (channels / 8) * 8;
-      float d[8] = {}, w[8] = {};
-      if (k < steps) {
-        load_delta(in, row + k, block_first + c, d);
-        if constexpr (Reverse) {
-          load_gated_gradient(in, row + k, block_first + c, w);
-        } else {
-          load(in.u, row + k, block_first + c, in.channels, w);
-#pragma unroll
-          for (int e = 0; e < 8; ++e) w[e] *= d[e];
+      const int k = j / (channels / 8), c = j % (channels / 8) * 8, column = block_first + c;
+      float d[8] = {}, w[8] = {}, z[8];
+      if (k < steps && column < in.channels) {
+        load<Aligned>(in.delta, row + k, column, in.channels, d);
+        load<Aligned>(Reverse ? in.dy : in.u, row + k, column, in.channels, w);
+        if (Reverse && in.z.data) {
+          load<Aligned>(in.z, row + k, column, in.channels, z);
+          multiply_gate(z, w);
         }
+        make_steps(in.softplus, bias + c, d);
+#pragma unroll
+        for (int e = 0; e < 8 && !Reverse; ++e) w[e] *= d[e];
       }
       pack(d, &delta[k][c]);
       pack(w, &weight[k][c]);
     }
-    load_states_of_interval<Element, N>(Reverse ? in.C : in.B, row, steps, in.state, states[0]);
+    load_states_of_interval<Aligned, N>(Reverse ? in.C : in.B, row, steps, in.state, states[0]);
     __syncthreads();
     for (int j = 0; j < steps; ++j) {
       const int k = Reverse ? steps - 1 - j : j;
@@ -96,7 +98,9 @@ void scan_carries(const ScanShape& shape, const ScanArguments<Element>& in, floa
   with_padded_state(shape.state, [&](auto state) {
     using Tile = NarrowTile<decltype(state)::value>;
     const dim3 blocks(static_cast<unsigned>(channel_blocks<Tile>(shape)), chunks - 1, in.batch);
-    launch("selective scan", chunk_sums<Element, Tile, Reverse>, blocks, scan_threads, 0, stream, in, carries, sums);
+    const auto kernel =
+        is_aligned(in) ? chunk_sums<Element, Tile, Reverse, true> : chunk_sums<Element, Tile, Reverse, false>;
+    launch("selective scan", kernel, blocks, scan_threads, 0, stream, in, carries, sums);
   });
   constexpr int threads = 256;
   const dim3 blocks(static_cast<unsigned>(ceil_div(shape.channels * padded, threads)), in.batch);

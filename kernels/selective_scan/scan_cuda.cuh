@@ -11,7 +11,6 @@ namespace recite::kernels {
 
 constexpr int scan_warps = 4, scan_threads = 32 * scan_warps;
 constexpr int scan_interval = 16;  // steps between kept states; also what a block loads into shared memory at once
-constexpr float log2_e = 1.4426950408889634f, log_2 = 0.6931471805599453f;
 
 // A thread has the states of `channels` neighbouring channels times `states` of the N: the larger the tile, the fewer
 // the reads of shared memory and the exchanges between lanes for each state.
@@ -48,7 +47,7 @@ struct ScanArguments {
   int batch, time, channels, state;
   ScanChunks chunks;
   bool softplus;
-  DeviceRows<const Element> u, delta, B, C, z, dy;
+  Rows<const Element> u, delta, B, C, z, dy;
   const float *A, *D, *delta_bias, *initial;
 };
 
@@ -99,21 +98,19 @@ ScanArguments<Element> scan_arguments(const ScanShape& shape, const ScanCudaInpu
   arguments.batch = static_cast<int>(shape.batch), arguments.time = static_cast<int>(shape.time);
   arguments.channels = static_cast<int>(shape.channels), arguments.state = static_cast<int>(shape.state);
   arguments.chunks = chunks, arguments.softplus = in.softplus;
-  arguments.u = DeviceRows(in.u), arguments.delta = DeviceRows(in.delta), arguments.z = DeviceRows(in.z);
-  arguments.B = DeviceRows(in.B), arguments.C = DeviceRows(in.C);
+  arguments.u = in.u, arguments.delta = in.delta, arguments.B = in.B, arguments.C = in.C, arguments.z = in.z;
   arguments.A = in.A, arguments.D = in.D, arguments.delta_bias = in.delta_bias, arguments.initial = in.initial;
   return arguments;
 }
 
-// 2^x, to two units in the last place; 0 below -126.
-__device__ inline float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
+// log(1 + e) = 2 atanh(e / (2 + e)), by its series: without a logarithm, and small steps keep their digits.
+__device__ inline float softplus(float x) {
+  const float e = exp2_fast(-log2_e * fabsf(x)), s = e * reciprocal(2 + e), q = s * s;  // q <= 1/9
+  float series = 1.f / 15;
+#pragma unroll
+  for (int power = 13; power >= 1; power -= 2) series = series * q + 1.f / power;
+  return fmaxf(x, 0) + 2 * s * series;
 }
-
-// log1p keeps the digits of small steps.
-__device__ inline float softplus(float x) { return x > 20 ? x : log1pf(__expf(x)); }
 
 // Adds each of v[0..V) over the `Lanes` lanes that differ in the bits from `Step` on. Lanes share the V sums: each ends
 // with V / Lanes of them, at least one, from number first_sum on, in v[0], v[1]...
@@ -213,40 +210,46 @@ __device__ void store_padded_tile(const TileArray<Tile>& from, int first, int ch
             make_float4(from[c][i], from[c][i + 1], from[c][i + 2], from[c][i + 3]);
 }
 
-// Rows t0.. of B or C into shared memory [scan_interval][N], zeros past time `end` and past the state.
-template <class Element, int N>
-__device__ void load_states_of_interval(const DeviceRows<const Element>& rows, int64_t row, int steps, int state,
-                                        float* to) {
+// Whether the kernels may use vectors alone.
+template <class Element>
+bool is_aligned(const ScanArguments<Element>& in) {
+  return in.channels % 8 == 0 && in.state == padded_state(in.state) && is_aligned(in.u) && is_aligned(in.delta) &&
+         is_aligned(in.B) && is_aligned(in.C) && is_aligned(in.z) && is_aligned(in.dy);
+}
+
+// Rows t0.. of B or C into shared memory [scan_interval][N], zeros past the steps and the states.
+template <bool Aligned, int N, class Element>
+__device__ void load_states_of_interval(const Rows<const Element>& rows, int64_t row, int steps, int state, float* to) {
   for (int i = threadIdx.x; i < scan_interval * N / 8; i += scan_threads) {
     const int k = i / (N / 8), n = i % (N / 8) * 8;
     float v[8] = {};
-    if (k < steps) load(rows, row + k, n, state, v);
+    if (k < steps) load<Aligned>(rows, row + k, n, state, v);
     pack(v, to + k * N + n);
   }
 }
 
-// Eight steps' sizes delta' of row (b, t), zero outside of the array.
-template <class Element>
-__device__ void load_delta(const ScanArguments<Element>& in, int64_t row, int d, float (&delta)[8]) {
-  load(in.delta, row, d, in.channels, delta);
-#pragma unroll
-  for (int i = 0; i < 8; ++i)
-    if (d + i < in.channels) {
-      if (in.delta_bias) delta[i] += in.delta_bias[d + i];
-      if (in.softplus) delta[i] = softplus(delta[i]);
-    }
+// A block's numbers of D or delta_bias into shared memory, zeros where there are none.
+template <int Channels>
+__device__ void load_parameters(const float* from, int block_first, int channels, float (&to)[Channels]) {
+  for (int c = threadIdx.x; c < Channels; c += scan_threads)
+    to[c] = from && block_first + c < channels ? from[block_first + c] : 0;
 }
 
-// dy silu(z) of row (b, t).
-template <class Element>
-__device__ void load_gated_gradient(const ScanArguments<Element>& in, int64_t row, int d, float (&g)[8]) {
-  load(in.dy, row, d, in.channels, g);
-  if (in.z.data) {
-    float z[8];
-    load(in.z, row, d, in.channels, z);
+// delta' from delta.
+__device__ inline void make_steps(bool with_softplus, const float* bias, float (&delta)[8]) {
+  float b[8];
+  unpack(bias, b);
 #pragma unroll
-    for (int i = 0; i < 8; ++i) g[i] *= z[i] * sigmoid(z[i]);
+  for (int i = 0; i < 8; ++i) {
+    delta[i] += b[i];
+    if (with_softplus) delta[i] = softplus(delta[i]);
   }
+}
+
+// g silu(z).
+__device__ inline void multiply_gate(const float (&z)[8], float (&g)[8]) {
+#pragma unroll
+  for (int i = 0; i < 8; ++i) g[i] *= z[i] * sigmoid(z[i]);
 }
 
 }  // namespace recite::kernels

@@ -7,61 +7,83 @@ constexpr int64_t wanted_blocks = 528;  // four of 128 threads on each of an H10
 
 template <class Element>
 struct ForwardArguments : ScanArguments<Element> {
-  DeviceRows<Element> y;
+  Rows<Element> y;
   float *states, *final;
   const float* carries;
 };
 
-// delta' and delta' u of an interval's steps, in shared memory.
-template <class Element, int Channels>
-__device__ void load_interval(const ScanArguments<Element>& in, int64_t row, int steps, int block_first, float* delta,
-                              float* weight) {
-  for (int j = threadIdx.x; j < scan_interval * Channels / 8; j += scan_threads) {
-    const int k = j / (Channels / 8), c = j % (Channels / 8) * 8;
-    if (k >= steps) break;
-    float d[8], u[8];
-    load(in.u, row + k, block_first + c, in.channels, u);
-    load_delta(in, row + k, block_first + c, d);
-    pack(d, delta + k * Channels + c);
+template <class Tile>
+struct ForwardShared {
+  static constexpr int channels = Tile::block_channels;
+  float delta[scan_interval][channels], weight[scan_interval][channels];  // delta', delta' u
+  float sums[scan_interval][channels];                                    // over states: y without D and gate
+  float B[scan_interval][Tile::state], C[scan_interval][Tile::state];
+  float D[channels], bias[channels];
+};
+
+template <bool Aligned, class Element, class Tile>
+__device__ void load_interval(const ForwardArguments<Element>& in, int64_t row, int steps, int block_first,
+                              ForwardShared<Tile>& shared) {
+  constexpr int vectors = Tile::block_channels / 8;
+  for (int j = threadIdx.x; j < scan_interval * vectors; j += scan_threads) {
+    const int k = j / vectors, c = j % vectors * 8, column = block_first + c;
+    float d[8] = {}, u[8] = {};
+    if (k < steps && column < in.channels) {
+      load<Aligned>(in.u, row + k, column, in.channels, u);
+      load<Aligned>(in.delta, row + k, column, in.channels, d);
+      make_steps(in.softplus, shared.bias + c, d);
 #pragma unroll
-    for (int e = 0; e < 8; ++e) d[e] *= u[e];
-    pack(d, weight + k * Channels + c);
+      for (int e = 0; e < 8; ++e) u[e] *= d[e];
+    }
+    pack(d, &shared.delta[k][c]);
+    pack(u, &shared.weight[k][c]);
+  }
+  load_states_of_interval<Aligned, Tile::state>(in.B, row, steps, in.state, shared.B[0]);
+  load_states_of_interval<Aligned, Tile::state>(in.C, row, steps, in.state, shared.C[0]);
+}
+
+// What the block will read for the interval of `row`.
+template <class Tile, class Element>
+__device__ void prefetch_interval(const ForwardArguments<Element>& in, int64_t row, int steps, int block_first) {
+  constexpr int vectors = Tile::block_channels / 8;
+  for (int j = threadIdx.x; j < scan_interval * vectors; j += scan_threads) {
+    const int k = j / vectors, column = block_first + j % vectors * 8;
+    if (k >= steps || column >= in.channels) continue;
+    prefetch(in.u, row + k, column);
+    prefetch(in.delta, row + k, column);
+    if (in.z.data) prefetch(in.z, row + k, column);
   }
 }
 
 // y of an interval's steps, from its sums over states.
-template <class Element, int Channels>
+template <bool Aligned, class Element, class Tile>
 __device__ void store_outputs(const ForwardArguments<Element>& in, int64_t row, int steps, int block_first,
-                              const float* sums) {
-  for (int j = threadIdx.x; j < scan_interval * Channels / 8; j += scan_threads) {
-    const int k = j / (Channels / 8), c = j % (Channels / 8) * 8, d = block_first + c;
-    if (k >= steps) break;
-    float y[8], v[8];
-    unpack(sums + k * Channels + c, y);
-    if (in.D) {
-      load(in.u, row + k, d, in.channels, v);
+                              const ForwardShared<Tile>& shared) {
+  constexpr int vectors = Tile::block_channels / 8;
+  for (int j = threadIdx.x; j < scan_interval * vectors; j += scan_threads) {
+    const int k = j / vectors, c = j % vectors * 8, column = block_first + c;
+    if (k >= steps || column >= in.channels) continue;
+    float y[8], u[8], z[8], D[8];
+    load<Aligned>(in.u, row + k, column, in.channels, u);
+    if (in.z.data) load<Aligned>(in.z, row + k, column, in.channels, z);
+    unpack(&shared.sums[k][c], y);
+    unpack(shared.D + c, D);
 #pragma unroll
-      for (int e = 0; e < 8; ++e) y[e] += d + e < in.channels ? in.D[d + e] * v[e] : 0;
-    }
-    if (in.z.data) {
-      load(in.z, row + k, d, in.channels, v);
-#pragma unroll
-      for (int e = 0; e < 8; ++e) y[e] *= v[e] * sigmoid(v[e]);
-    }
-    store(in.y, row + k, d, in.channels, y);
+    for (int e = 0; e < 8; ++e) y[e] += D[e] * u[e];
+    if (in.z.data) multiply_gate(z, y);
+    store<Aligned>(in.y, row + k, column, in.channels, y);
   }
 }
 
-template <class Element, class Tile>
+template <class Element, class Tile, bool Aligned>
 __global__ __launch_bounds__(scan_threads, 4) void scan_forward(ForwardArguments<Element> in) {
-  constexpr int N = Tile::state, channels = Tile::block_channels;
-  __shared__ __align__(16) float delta[scan_interval][channels], weight[scan_interval][channels];
-  __shared__ __align__(16) float sums[scan_interval][channels];
-  __shared__ __align__(16) float B[scan_interval][N], C[scan_interval][N];
+  constexpr int N = Tile::state;
+  extern __shared__ float4 memory[];
+  auto& shared = *reinterpret_cast<ForwardShared<Tile>*>(memory);
 
   const int chunk = blockIdx.y, b = blockIdx.z;
   const int begin = chunk * in.chunks.steps, end = min(in.time, begin + in.chunks.steps);
-  const int block_first = blockIdx.x * channels, c0 = Tile::first_channel(), first = block_first + c0;
+  const int block_first = blockIdx.x * Tile::block_channels, c0 = Tile::first_channel(), first = block_first + c0;
   const int intervals = (in.time + scan_interval - 1) / scan_interval;
   const int own_sum = c0 + first_sum<Tile::channels, Tile::lanes, 1>();
   TileArray<Tile> a, h;
@@ -72,13 +94,15 @@ __global__ __launch_bounds__(scan_threads, 4) void scan_forward(ForwardArguments
   else
     load_tile<Tile>(in.initial ? in.initial + static_cast<int64_t>(b) * in.channels * in.state : nullptr, first,
                     in.channels, in.state, 1, h);
+  load_parameters(in.D, block_first, in.channels, shared.D);
+  load_parameters(in.delta_bias, block_first, in.channels, shared.bias);
+  __syncthreads();
 
   for (int t0 = begin; t0 < end; t0 += scan_interval) {
     const int steps = min(scan_interval, end - t0);
     const int64_t row = static_cast<int64_t>(b) * in.time + t0;
-    load_interval<Element, channels>(in, row, steps, block_first, delta[0], weight[0]);
-    load_states_of_interval<Element, N>(in.B, row, steps, in.state, B[0]);
-    load_states_of_interval<Element, N>(in.C, row, steps, in.state, C[0]);
+    load_interval<Aligned>(in, row, steps, block_first, shared);
+    prefetch_interval<Tile>(in, row + scan_interval, end - t0 - scan_interval, block_first);
     if (in.states)
       store_padded_tile<Tile>(h, first, in.channels,
                               in.states + (static_cast<int64_t>(b) * intervals + t0 / scan_interval) * in.channels * N);
@@ -87,10 +111,10 @@ __global__ __launch_bounds__(scan_threads, 4) void scan_forward(ForwardArguments
     for (int k = 0; k < steps; ++k) {
       float d[Tile::channels], w[Tile::channels], y[Tile::channels] = {};
       float Bk[Tile::states], Ck[Tile::states];
-      load_vectors(&delta[k][c0], d);
-      load_vectors(&weight[k][c0], w);
-      load_states<Tile>(B[k], Bk);
-      load_states<Tile>(C[k], Ck);
+      load_vectors(&shared.delta[k][c0], d);
+      load_vectors(&shared.weight[k][c0], w);
+      load_states<Tile>(shared.B[k], Bk);
+      load_states<Tile>(shared.C[k], Ck);
 #pragma unroll
       for (int c = 0; c < Tile::channels; ++c)
 #pragma unroll
@@ -100,10 +124,10 @@ __global__ __launch_bounds__(scan_threads, 4) void scan_forward(ForwardArguments
         }
       add_over_lanes<Tile::channels, Tile::lanes, 1>(y);
 #pragma unroll
-      for (int i = 0; i < (Tile::channels + Tile::lanes - 1) / Tile::lanes; ++i) sums[k][own_sum + i] = y[i];
+      for (int i = 0; i < (Tile::channels + Tile::lanes - 1) / Tile::lanes; ++i) shared.sums[k][own_sum + i] = y[i];
     }
     __syncthreads();
-    store_outputs<Element, channels>(in, row, steps, block_first, sums[0]);
+    store_outputs<Aligned>(in, row, steps, block_first, shared);
   }
   if (in.final && end == in.time)
     store_tile<Tile>(h, first, in.channels, in.state, in.final + static_cast<int64_t>(b) * in.channels * in.state);
@@ -154,7 +178,7 @@ void selective_scan_forward_cuda(const ScanShape& shape, const ScanCudaInputs<El
                                  float* states, float* final, void* workspace, cudaStream_t stream) {
   check_scan_shape(shape);
   const ScanChunks chunks = forward_chunks(shape);
-  ForwardArguments<Element> arguments{scan_arguments(shape, in, chunks), DeviceRows(y), states, final, nullptr};
+  ForwardArguments<Element> arguments{scan_arguments(shape, in, chunks), y, states, final, nullptr};
   if (chunks.count > 1) {
     float* carries = static_cast<float*>(workspace);
     scan_carries<Element, false>(shape, arguments, carries, stream);
@@ -163,7 +187,9 @@ void selective_scan_forward_cuda(const ScanShape& shape, const ScanCudaInputs<El
   const auto run = [&](auto tile) {
     using Tile = decltype(tile);
     const dim3 blocks(static_cast<unsigned>(channel_blocks<Tile>(shape)), chunks.count, arguments.batch);
-    launch("selective scan", scan_forward<Element, Tile>, blocks, scan_threads, 0, stream, arguments);
+    const auto kernel =
+        is_aligned(arguments) && is_aligned(y) ? scan_forward<Element, Tile, true> : scan_forward<Element, Tile, false>;
+    launch("selective scan", kernel, blocks, scan_threads, sizeof(ForwardShared<Tile>), stream, arguments);
   };
   with_padded_state(shape.state, [&](auto state) {
     constexpr int N = decltype(state)::value;

@@ -5,7 +5,7 @@ namespace {
 
 template <class Element>
 struct StepArguments : ScanArguments<Element> {
-  DeviceRows<Element> y;
+  Rows<Element> y;
   float* state_after;
 };
 
@@ -60,7 +60,7 @@ void selective_scan_step_cuda(const ScanShape& shape, const ScanCudaInputs<Eleme
                               cudaStream_t stream) {
   check_scan_shape(shape);
   if (shape.time != 1) throw std::invalid_argument("selective scan on the GPU: a step of more than one token");
-  const StepArguments<Element> arguments{scan_arguments(shape, in, {1, scan_interval}), DeviceRows(y), state};
+  const StepArguments<Element> arguments{scan_arguments(shape, in, {1, scan_interval}), y, state};
   const bool vectors = shape.state % 4 == 0;
   int lanes = 1;
   while (lanes < 32 && lanes * (vectors ? 4 : 1) < shape.state) lanes *= 2;

@@ -115,7 +115,7 @@ class DeviceRowsArray {
   const DeviceArray<Element> array_;
 };
 
-// ||got - expected|| / ||expected||, NaN where a number is.
+// ||got - expected|| / ||expected||, whose least is 0.01; NaN where a number is.
 inline double relative_error(const Array& got, const Array& expected) {
   if (got.size() != expected.size()) return NAN;
   double far = 0, norm = 0;
@@ -123,7 +123,7 @@ inline double relative_error(const Array& got, const Array& expected) {
     far += (got[i] - expected[i]) * (got[i] - expected[i]);
     norm += expected[i] * expected[i];
   }
-  return far == 0 ? 0 : std::sqrt(far / norm);
+  return std::sqrt(far / std::max(norm, 1e-4));
 }
 
 }  // namespace recite::kernels
