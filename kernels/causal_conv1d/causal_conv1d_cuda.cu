@@ -1,0 +1,317 @@
+#include "kernels/causal_conv1d/causal_conv1d_cuda.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/vectors.cuh"
+
+namespace recite::kernels {
+namespace {
+
+// A thread has `conv_vector` neighbouring channels and goes through a segment of time; a warp's lanes are neighbouring
+// vectors, a block's warps consecutive segments. Several steps are loaded before the first is used.
+constexpr int conv_vector = 4, conv_warps = 8, conv_threads = 32 * conv_warps, conv_channels = 32 * conv_vector;
+constexpr int conv_steps = 4, longest_segment = 32;
+
+template <class Element>
+struct ConvArguments {
+  int time, channels;
+  int segment;  // steps of a warp
+  DeviceRows<const Element> x, dy;
+  DeviceRows<Element> y, dx;
+  const float *weight, *bias;
+  const Element* initial;
+  float* partials;  // (B, blocks of time, W + 1, D): of dweight, then of dbias
+};
+
+using Vector = float[conv_vector];
+
+// Where a thread works.
+struct Place {
+  int channel, begin, end;
+  int64_t row;  // of step 0
+};
+template <class Element>
+__device__ Place place_of(const ConvArguments<Element>& in) {
+  const int begin = (blockIdx.y * conv_warps + threadIdx.x / 32) * in.segment;
+  return {static_cast<int>(blockIdx.x * conv_channels + threadIdx.x % 32 * conv_vector), begin,
+          min(in.time, begin + in.segment), static_cast<int64_t>(blockIdx.z) * in.time};
+}
+
+template <class Element, int Width>
+__device__ void load_filter(const ConvArguments<Element>& in, int channel, Vector (&weight)[Width], Vector& bias) {
+#pragma unroll
+  for (int i = 0; i < conv_vector; ++i) {
+    const int d = channel + i;
+    bias[i] = in.bias && d < in.channels ? in.bias[d] : 0;
+#pragma unroll
+    for (int k = 0; k < Width; ++k) weight[k][i] = d < in.channels ? in.weight[static_cast<int64_t>(d) * Width + k] : 0;
+  }
+}
+
+// x at step t, which may be before 0.
+template <class Element, int Width>
+__device__ void load_input(const ConvArguments<Element>& in, const Place& at, int t, Vector& to) {
+  if (t >= 0) return load(in.x, at.row + t, at.channel, in.channels, to);
+#pragma unroll
+  for (int i = 0; i < conv_vector; ++i) {
+    const int64_t row = static_cast<int64_t>(blockIdx.z) * (Width - 1) + t + Width - 1;
+    to[i] = in.initial && at.channel + i < in.channels ? to_float(in.initial[row * in.channels + at.channel + i]) : 0;
+  }
+}
+
+// The convolution at the step whose window begins with `window`.
+template <int Width>
+__device__ float convolved(const Vector* window, const Vector (&weight)[Width], const Vector& bias, int i) {
+  float sum = bias[i];
+#pragma unroll
+  for (int k = 0; k < Width; ++k) sum += weight[k][i] * window[k][i];
+  return sum;
+}
+
+template <int Count>
+__device__ void copy_vectors(const Vector* from, Vector* to) {
+#pragma unroll
+  for (int k = 0; k < Count; ++k)
+#pragma unroll
+    for (int i = 0; i < conv_vector; ++i) to[k][i] = from[k][i];
+}
+
+template <class Element, int Width>
+__global__ __launch_bounds__(conv_threads) void conv_forward(ConvArguments<Element> in) {
+  const Place at = place_of(in);
+  if (at.channel >= in.channels || at.begin >= at.end) return;
+  Vector weight[Width], bias, x[Width - 1 + conv_steps];  // x[k] is step t - Width + 1 + k
+  load_filter(in, at.channel, weight, bias);
+#pragma unroll
+  for (int k = 0; k < Width - 1; ++k) load_input<Element, Width>(in, at, at.begin - Width + 1 + k, x[k]);
+  for (int t = at.begin; t < at.end; t += conv_steps) {
+#pragma unroll
+    for (int k = 0; k < conv_steps; ++k)
+      if (t + k < at.end) load(in.x, at.row + t + k, at.channel, in.channels, x[Width - 1 + k]);
+#pragma unroll
+    for (int k = 0; k < conv_steps; ++k) {
+      if (t + k >= at.end) break;
+      Vector y;
+#pragma unroll
+      for (int i = 0; i < conv_vector; ++i) {
+        y[i] = convolved(x + k, weight, bias, i);
+        y[i] *= sigmoid(y[i]);
+      }
+      store(in.y, at.row + t + k, at.channel, in.channels, y);
+    }
+    copy_vectors<Width - 1>(x + conv_steps, x);
+  }
+}
+
+// Adds the warps' sums, in order, and leaves the block's share.
+template <class Element, int Width>
+__device__ void store_shares(const ConvArguments<Element>& in, const Place& at, const Vector (&sums)[Width + 1]) {
+  __shared__ __align__(16) float shared[conv_warps][Width + 1][conv_channels];
+#pragma unroll
+  for (int k = 0; k <= Width; ++k) pack(sums[k], &shared[threadIdx.x / 32][k][threadIdx.x % 32 * conv_vector]);
+  __syncthreads();
+  const int64_t block = static_cast<int64_t>(blockIdx.z) * gridDim.y + blockIdx.y;
+  for (int j = threadIdx.x; j < (Width + 1) * conv_channels; j += conv_threads) {
+    const int k = j / conv_channels, c = j % conv_channels, d = blockIdx.x * conv_channels + c;
+    float sum = 0;
+#pragma unroll
+    for (int warp = 0; warp < conv_warps; ++warp) sum += shared[warp][k][c];
+    if (d < in.channels) in.partials[(block * (Width + 1) + k) * in.channels + d] = sum;
+  }
+}
+
+// With s the convolution and g = dy silu'(s): dx[t] = sum_k weight[k] g[t+W-1-k]. A thread computes g for W - 1 steps
+// past its segment too, which another adds to dweight.
+template <class Element, int Width>
+__global__ __launch_bounds__(conv_threads) void conv_backward(ConvArguments<Element> in) {
+  const Place at = place_of(in);
+  Vector sums[Width + 1] = {};
+  if (at.channel < in.channels && at.begin < at.end) {
+    Vector weight[Width], bias, x[Width - 1 + conv_steps], g[Width - 1 + conv_steps] = {};  // as in conv_forward
+    load_filter(in, at.channel, weight, bias);
+#pragma unroll
+    for (int k = 0; k < Width - 1; ++k) load_input<Element, Width>(in, at, at.begin - Width + 1 + k, x[k]);
+    for (int t = at.begin; t < at.end + Width - 1; t += conv_steps) {
+      Vector dy[conv_steps];
+#pragma unroll
+      for (int k = 0; k < conv_steps; ++k) {
+        const bool within = t + k < min(in.time, at.end + Width - 1);
+#pragma unroll
+        for (int i = 0; i < conv_vector; ++i) x[Width - 1 + k][i] = dy[k][i] = 0;
+        if (within) {
+          load(in.x, at.row + t + k, at.channel, in.channels, x[Width - 1 + k]);
+          load(in.dy, at.row + t + k, at.channel, in.channels, dy[k]);
+        }
+      }
+#pragma unroll
+      for (int k = 0; k < conv_steps; ++k) {
+        Vector dx;
+#pragma unroll
+        for (int i = 0; i < conv_vector; ++i) {
+          const float s = convolved(x + k, weight, bias, i), gate = sigmoid(s);
+          const float gradient = dy[k][i] * gate * (1 + s * (1 - gate));
+          g[Width - 1 + k][i] = gradient;
+          if (t + k < at.end) {
+#pragma unroll
+            for (int j = 0; j < Width; ++j) sums[j][i] += gradient * x[k + j][i];
+            sums[Width][i] += gradient;
+          }
+          dx[i] = 0;
+#pragma unroll
+          for (int j = 0; j < Width; ++j) dx[i] += weight[j][i] * g[k + Width - 1 - j][i];
+        }
+        const int to = t + k - Width + 1;
+        if (to >= at.begin && to < at.end) store(in.dx, at.row + to, at.channel, in.channels, dx);
+      }
+      copy_vectors<Width - 1>(x + conv_steps, x);
+      copy_vectors<Width - 1>(g + conv_steps, g);
+    }
+  }
+  store_shares<Element, Width>(in, at, sums);
+}
+
+// dweight and dbias: the blocks' shares. The warps of a block add every conv_warps-th share, then are added in order.
+__global__ __launch_bounds__(conv_threads) void add_shares(const float* partials, int count, int width, int channels,
+                                                           float* dweight, float* dbias) {
+  __shared__ float shared[conv_warps][32];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, d = blockIdx.x * 32 + lane, k = blockIdx.y;
+  float sum = 0;
+  if (d < channels)
+    for (int j = warp; j < count; j += conv_warps)
+      sum += partials[(static_cast<int64_t>(j) * (width + 1) + k) * channels + d];
+  shared[warp][lane] = sum;
+  __syncthreads();
+  if (warp != 0 || d >= channels) return;
+  sum = 0;
+  for (int j = 0; j < conv_warps; ++j) sum += shared[j][lane];
+  if (k < width && dweight) dweight[static_cast<int64_t>(d) * width + k] = sum;
+  if (k == width && dbias) dbias[d] = sum;
+}
+
+template <class Element, int Width>
+__global__ void conv_step(int64_t rows, ConvArguments<Element> in, Element* window) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x, b = i / in.channels;
+  const int d = static_cast<int>(i % in.channels);
+  if (b >= rows) return;
+  float sum = in.bias ? in.bias[d] : 0;
+  const float* weight = in.weight + static_cast<int64_t>(d) * Width;
+  const Element x = in.x.data[b * in.x.stride + d];
+  Element* past = window + b * (Width - 1) * in.channels + d;
+#pragma unroll
+  for (int k = 0; k < Width; ++k) {
+    const Element here = k < Width - 1 ? past[static_cast<int64_t>(k) * in.channels] : x;
+    if (k > 0) past[static_cast<int64_t>(k - 1) * in.channels] = here;
+    sum += weight[k] * to_float(here);
+  }
+  in.y.data[b * in.y.stride + d] = from_float<Element>(sum * sigmoid(sum));
+}
+
+void check_shape(const ConvShape& shape) {
+  const auto refuse = [](const std::string& what) {
+    throw std::invalid_argument("causal convolution on the GPU: " + what);
+  };
+  if (shape.batch < 1 || shape.time < 1 || shape.channels < 1) refuse("an empty array");
+  if (shape.batch > 65535) refuse("more than 65535 rows");
+  if (shape.time > (1 << 22) || shape.channels > (1 << 24)) refuse("more than 2^22 steps or 2^24 channels");
+  if (shape.width < 1 || shape.width > 4) refuse("width " + std::to_string(shape.width) + ", not 1 to 4");
+}
+
+// Calls f(std::integral_constant<int, W>).
+template <class F>
+void with_width(int64_t width, const F& f) {
+  switch (width) {
+    case 1:
+      return f(std::integral_constant<int, 1>());
+    case 2:
+      return f(std::integral_constant<int, 2>());
+    case 3:
+      return f(std::integral_constant<int, 3>());
+    default:
+      return f(std::integral_constant<int, 4>());
+  }
+}
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+int64_t time_blocks(const ConvShape& shape) { return ceil_div(shape.time, conv_warps * longest_segment); }
+
+dim3 conv_blocks(const ConvShape& shape) {
+  return dim3(static_cast<unsigned>(ceil_div(shape.channels, conv_channels)), static_cast<unsigned>(time_blocks(shape)),
+              static_cast<unsigned>(shape.batch));
+}
+
+template <class Element>
+ConvArguments<Element> conv_arguments(const ConvShape& shape, Rows<const Element> x, const float* weight,
+                                      const float* bias) {
+  ConvArguments<Element> arguments{};
+  arguments.time = static_cast<int>(shape.time), arguments.channels = static_cast<int>(shape.channels);
+  arguments.segment = static_cast<int>(ceil_div(shape.time, time_blocks(shape) * conv_warps));
+  arguments.x = DeviceRows(x), arguments.weight = weight, arguments.bias = bias;
+  return arguments;
+}
+
+}  // namespace
+
+template <class Element>
+void causal_conv1d_forward_cuda(const ConvShape& shape, Rows<const Element> x, const float* weight, const float* bias,
+                                const Element* initial, Rows<Element> y, cudaStream_t stream) {
+  check_shape(shape);
+  ConvArguments<Element> arguments = conv_arguments(shape, x, weight, bias);
+  arguments.y = DeviceRows(y), arguments.initial = initial;
+  with_width(shape.width, [&](auto width) {
+    launch("causal convolution", conv_forward<Element, decltype(width)::value>, conv_blocks(shape), conv_threads, 0,
+           stream, arguments);
+  });
+}
+
+template <class Element>
+void causal_conv1d_step_cuda(const ConvShape& shape, Rows<const Element> x, const float* weight, const float* bias,
+                             Element* window, Rows<Element> y, cudaStream_t stream) {
+  check_shape(shape);
+  if (shape.time != 1) throw std::invalid_argument("causal convolution on the GPU: a step of more than one token");
+  ConvArguments<Element> arguments = conv_arguments(shape, x, weight, bias);
+  arguments.y = DeviceRows(y);
+  with_width(shape.width, [&](auto width) {
+    const dim3 blocks(static_cast<unsigned>(ceil_div(shape.batch * shape.channels, conv_threads)));
+    launch("a step of the causal convolution", conv_step<Element, decltype(width)::value>, blocks, conv_threads, 0,
+           stream, shape.batch, arguments, window);
+  });
+}
+
+int64_t causal_conv1d_backward_workspace_bytes(const ConvShape& shape) {
+  check_shape(shape);
+  return shape.batch * time_blocks(shape) * (shape.width + 1) * shape.channels * static_cast<int64_t>(sizeof(float));
+}
+
+template <class Element>
+void causal_conv1d_backward_cuda(const ConvShape& shape, Rows<const Element> x, const float* weight, const float* bias,
+                                 Rows<const Element> dy, Rows<Element> dx, float* dweight, float* dbias,
+                                 void* workspace, cudaStream_t stream) {
+  constexpr const char* what = "causal convolution's gradient";
+  check_shape(shape);
+  ConvArguments<Element> arguments = conv_arguments(shape, x, weight, bias);
+  arguments.dy = DeviceRows(dy), arguments.dx = DeviceRows(dx), arguments.partials = static_cast<float*>(workspace);
+  with_width(shape.width, [&](auto width) {
+    launch(what, conv_backward<Element, decltype(width)::value>, conv_blocks(shape), conv_threads, 0, stream,
+           arguments);
+  });
+  const dim3 blocks(static_cast<unsigned>(ceil_div(shape.channels, 32)), static_cast<unsigned>(shape.width + 1));
+  launch(what, add_shares, blocks, conv_threads, 0, stream, arguments.partials,
+         static_cast<int>(shape.batch * time_blocks(shape)), static_cast<int>(shape.width), arguments.channels, dweight,
+         dbias);
+}
+
+#define RECITE_CONV(Element)                                                                                           \
+  template void causal_conv1d_forward_cuda<Element>(const ConvShape&, Rows<const Element>, const float*, const float*, \
+                                                    const Element*, Rows<Element>, cudaStream_t);                      \
+  template void causal_conv1d_step_cuda<Element>(const ConvShape&, Rows<const Element>, const float*, const float*,    \
+                                                 Element*, Rows<Element>, cudaStream_t);                               \
+  template void causal_conv1d_backward_cuda<Element>(const ConvShape&, Rows<const Element>, const float*,              \
+                                                     const float*, Rows<const Element>, Rows<Element>, float*, float*, \
+                                                     void*, cudaStream_t);
+RECITE_CONV(float)
+RECITE_CONV(__nv_bfloat16)
+#undef RECITE_CONV
+
+}  // namespace recite::kernels

@@ -1,0 +1,390 @@
+#include "kernels/selective_scan/scan_carry_cuda.h"
+
+namespace recite::kernels {
+namespace {
+
+constexpr int64_t wanted_blocks =
+    264;                      // two of 128 threads on each of an H100's multiprocessors: registers allow no more
+constexpr int sub_steps = 4;  // whose states and decays are in registers
+constexpr int subs = scan_interval / sub_steps;
+
+// Where blocks leave their shares of the sums that other blocks add to.
+struct Partials {
+  float* states;      // (B, T, channel blocks, 2 N rounded up): of dB, then of dC
+  float* parameters;  // (B, chunks, D N + 2 D): of dA, dD, d_delta_bias
+};
+
+template <class Element>
+struct BackwardArguments : ScanArguments<Element> {
+  const float *states, *carries;
+  Rows<Element> du, ddelta, dz;
+  Partials partials;
+};
+
+// Shared memory of a block, in order.
+template <class Tile>
+struct BackwardShared {
+  static constexpr int interval = scan_interval * Tile::block_channels;
+  float delta[interval], weight[interval], gradient[interval];  // delta', delta' u, dy silu(z)
+  float du[interval], ddelta[interval], y[interval];            // sums over states
+  float B[scan_interval][Tile::state], C[scan_interval][Tile::state];
+  float states[scan_warps][scan_interval][2 * Tile::state];  // sums over a warp's channels: dB, dC
+  float4 kept[subs - 1][Tile::channels * Tile::states / 4][scan_threads];
+  float D[Tile::block_channels], bias[Tile::block_channels];
+  float sums[2][8][scan_threads];  // of D and delta_bias, over the steps that a thread loads
+};
+
+template <class Tile>
+__device__ void advance(const BackwardShared<Tile>& shared, int k, const TileArray<Tile>& a, const TileArray<Tile>& h,
+                        TileArray<Tile>& decay, TileArray<Tile>& next) {
+  const int c0 = Tile::first_channel();
+  float d[Tile::channels], w[Tile::channels], Bk[Tile::states];
+  load_vectors(shared.delta + k * Tile::block_channels + c0, d);
+  load_vectors(shared.weight + k * Tile::block_channels + c0, w);
+  load_states<Tile>(shared.B[k], Bk);
+#pragma unroll
+  for (int c = 0; c < Tile::channels; ++c)
+#pragma unroll
+    for (int s = 0; s < Tile::states; ++s) {
+      decay[c][s] = exp2_fast(d[c] * a[c][s]);
+      next[c][s] = decay[c][s] * h[c][s] + w[c] * Bk[s];
+    }
+}
+
+// Step k in reverse. `before` is the state before it, or null: then decay * before = h - weight B stands for it.
+template <class Tile>
+__device__ void reverse(BackwardShared<Tile>& shared, int k, const TileArray<Tile>& a, const TileArray<Tile>& decay,
+                        const TileArray<Tile>& h, const TileArray<Tile>* before, TileArray<Tile>& dh,
+                        TileArray<Tile>& dA) {
+  constexpr int channels = Tile::channels, states = Tile::states;
+  const int c0 = Tile::first_channel(), row = k * Tile::block_channels;
+  float d[channels], w[channels], g[channels], Bk[states], Ck[states];
+  load_vectors(shared.delta + row + c0, d);
+  load_vectors(shared.weight + row + c0, w);
+  load_vectors(shared.gradient + row + c0, g);
+  load_states<Tile>(shared.B[k], Bk);
+  load_states<Tile>(shared.C[k], Ck);
+  float over_states[2 * channels] = {}, y[channels] = {}, over_channels[2 * states] = {};
+#pragma unroll
+  for (int c = 0; c < channels; ++c)
+#pragma unroll
+    for (int s = 0; s < states; ++s) {
+      over_channels[states + s] += g[c] * h[c][s];
+      y[c] += Ck[s] * h[c][s];
+      const float gradient = dh[c][s] + g[c] * Ck[s];
+      over_channels[s] += gradient * w[c];
+      over_states[c] += gradient * Bk[s];
+      dh[c][s] = gradient * decay[c][s];
+      const float share = before ? dh[c][s] * (*before)[c][s] : gradient * (h[c][s] - w[c] * Bk[s]);
+      over_states[channels + c] += share * a[c][s];
+      dA[c][s] += share * d[c];
+    }
+
+  add_over_lanes<2 * channels, Tile::lanes, 1>(over_states);
+  const int sum = first_sum<2 * channels, Tile::lanes, 1>();
+  float* to = (sum < channels ? shared.du + sum : shared.ddelta + sum - channels) + row + c0;
+#pragma unroll
+  for (int i = 0; i < (2 * channels + Tile::lanes - 1) / Tile::lanes; ++i) to[i] = over_states[i];
+
+  add_over_lanes<channels, Tile::lanes, 1>(y);
+#pragma unroll
+  for (int i = 0; i < (channels + Tile::lanes - 1) / Tile::lanes; ++i)
+    shared.y[row + c0 + first_sum<channels, Tile::lanes, 1>() + i] = y[i];
+
+  add_over_lanes<2 * states, Tile::groups, Tile::lanes>(over_channels);
+  const int first = first_sum<2 * states, Tile::groups, Tile::lanes>();
+#pragma unroll
+  for (int i = 0; i < (2 * states + Tile::groups - 1) / Tile::groups; ++i)
+    shared.states[Tile::warp()][k][(first + i) / states * Tile::state + Tile::state_of((first + i) % states)] =
+        over_channels[i];
+}
+
+template <bool Aligned, class Element, class Tile>
+__device__ void load_interval(const BackwardArguments<Element>& in, int64_t row, int steps, int block_first,
+                              BackwardShared<Tile>& shared) {
+  constexpr int channels = Tile::block_channels, vectors = channels / 8;
+  for (int j = threadIdx.x; j < scan_interval * vectors; j += scan_threads) {
+    const int k = j / vectors, c = j % vectors * 8, column = block_first + c;
+    float d[8] = {}, u[8] = {}, g[8] = {}, z[8];  // past the end: a step that changes nothing
+    if (k < steps && column < in.channels) {
+      load<Aligned>(in.u, row + k, column, in.channels, u);
+      load<Aligned>(in.delta, row + k, column, in.channels, d);
+      load<Aligned>(in.dy, row + k, column, in.channels, g);
+      if (in.z.data) {
+        load<Aligned>(in.z, row + k, column, in.channels, z);
+        multiply_gate(z, g);
+      }
+      make_steps(in.softplus, shared.bias + c, d);
+#pragma unroll
+      for (int e = 0; e < 8; ++e) u[e] *= d[e];
+    }
+    pack(d, shared.delta + k * channels + c);
+    pack(u, shared.weight + k * channels + c);
+    pack(g, shared.gradient + k * channels + c);
+  }
+  load_states_of_interval<Aligned, Tile::state>(in.B, row, steps, in.state, shared.B[0]);
+  load_states_of_interval<Aligned, Tile::state>(in.C, row, steps, in.state, shared.C[0]);
+}
+
+// What the block will read for the full interval of `row`, whose kept states are `states`.
+template <class Tile, class Element>
+__device__ void prefetch_interval(const BackwardArguments<Element>& in, int64_t row, const float* states,
+                                  int block_first) {
+  constexpr int vectors = Tile::block_channels / 8;
+  for (int j = threadIdx.x; j < scan_interval * vectors; j += scan_threads) {
+    const int k = j / vectors, column = block_first + j % vectors * 8;
+    if (column >= in.channels) continue;
+    prefetch(in.u, row + k, column);
+    prefetch(in.delta, row + k, column);
+    prefetch(in.dy, row + k, column);
+    if (in.z.data) prefetch(in.z, row + k, column);
+  }
+  constexpr int lines = Tile::block_channels * Tile::state / 32;  // of 128 bytes
+  const int count = min(Tile::block_channels, in.channels - block_first) * Tile::state / 32;
+  for (int line = threadIdx.x; line < min(lines, count); line += scan_threads)
+    prefetch(Rows<const float>{states, 32}, line, block_first * Tile::state);
+}
+
+// From the sums over states: du, ddelta and dz of an interval, and what its steps add to dD and d_delta_bias.
+template <bool Aligned, class Element, class Tile>
+__device__ void store_gradients(const BackwardArguments<Element>& in, int64_t row, int steps, int block_first,
+                                BackwardShared<Tile>& shared) {
+  constexpr int channels = Tile::block_channels, vectors = channels / 8;
+  for (int j = threadIdx.x; j < scan_interval * vectors; j += scan_threads) {
+    const int k = j / vectors, c = j % vectors * 8, column = block_first + c, at = k * channels + c;
+    if (k >= steps || column >= in.channels) continue;
+    float u[8], x[8], z[8], dy[8], v[8], g[8], D[8];
+    load<Aligned>(in.u, row + k, column, in.channels, u);
+    load<Aligned>(in.delta, row + k, column, in.channels, x);
+    if (in.z.data) {
+      load<Aligned>(in.z, row + k, column, in.channels, z);
+      load<Aligned>(in.dy, row + k, column, in.channels, dy);
+    }
+    unpack(shared.D + c, D);
+    if (in.z.data) {
+      unpack(shared.y + at, v);
+#pragma unroll
+      for (int e = 0; e < 8; ++e) {
+        const float gate = sigmoid(z[e]);
+        v[e] = dy[e] * (v[e] + D[e] * u[e]) * gate * (1 + z[e] * (1 - gate));
+      }
+      store<Aligned>(in.dz, row + k, column, in.channels, v);
+    }
+    unpack(shared.gradient + at, g);
+    unpack(shared.delta + at, v);
+    unpack(shared.du + at, dy);
+#pragma unroll
+    for (int e = 0; e < 8; ++e) {
+      shared.sums[0][e][threadIdx.x] += g[e] * u[e];
+      u[e] *= dy[e];
+      g[e] = v[e] * dy[e] + D[e] * g[e];
+    }
+    store<Aligned>(in.du, row + k, column, in.channels, g);
+    unpack(shared.ddelta + at, v);
+    unpack(shared.bias + c, g);
+#pragma unroll
+    for (int e = 0; e < 8; ++e) {
+      v[e] = log_2 * v[e] + u[e];
+      if (in.softplus) v[e] *= sigmoid(x[e] + g[e]);
+      shared.sums[1][e][threadIdx.x] += v[e];
+    }
+    store<Aligned>(in.ddelta, row + k, column, in.channels, v);
+  }
+}
+
+// The block's share of dB and dC of an interval.
+template <class Tile>
+__device__ void store_states(const Partials& partials, int64_t row, int steps, const BackwardShared<Tile>& shared) {
+  constexpr int width = 2 * Tile::state;
+  for (int j = threadIdx.x; j < steps * width; j += scan_threads) {
+    const int k = j / width, n = j % width;
+    float sum = 0;
+#pragma unroll
+    for (int warp = 0; warp < scan_warps; ++warp) sum += shared.states[warp][k][n];
+    partials.states[((row + k) * gridDim.x + blockIdx.x) * width + n] = sum;
+  }
+}
+
+template <class Element, class Tile>
+__device__ void store_parameters(const BackwardArguments<Element>& in, int block_first, const TileArray<Tile>& dA,
+                                 const BackwardShared<Tile>& shared) {
+  constexpr int channels = Tile::block_channels, vectors = channels / 8;
+  const int64_t size = static_cast<int64_t>(in.channels) * (in.state + 2);
+  float* to = in.partials.parameters + (static_cast<int64_t>(blockIdx.z) * in.chunks.count + blockIdx.y) * size;
+  store_tile<Tile>(dA, block_first + Tile::first_channel(), in.channels, in.state, to);
+  to += static_cast<int64_t>(in.channels) * in.state;
+  for (int j = threadIdx.x; j < 2 * channels; j += scan_threads) {
+    const int which = j / channels, c = j % channels;
+    float sum = 0;
+    for (int thread = c / 8; thread < scan_threads; thread += vectors) sum += shared.sums[which][c % 8][thread];
+    if (block_first + c < in.channels) to[static_cast<int64_t>(which) * in.channels + block_first + c] = sum;
+  }
+}
+
+template <class Element, class Tile, bool Aligned>
+__global__ __launch_bounds__(scan_threads, 2) void scan_backward(BackwardArguments<Element> in) {
+  constexpr int N = Tile::state;
+  extern __shared__ float4 memory[];
+  auto& shared = *reinterpret_cast<BackwardShared<Tile>*>(memory);
+
+  const int chunk = blockIdx.y, b = blockIdx.z, block_first = blockIdx.x * Tile::block_channels;
+  const int begin = chunk * in.chunks.steps, end = min(in.time, begin + in.chunks.steps);
+  const int first = block_first + Tile::first_channel();
+  const int intervals = (in.time + scan_interval - 1) / scan_interval;
+  TileArray<Tile> a, dh = {}, dA = {};
+  load_tile<Tile>(in.A, first, in.channels, in.state, log2_e, a);
+  if (in.carries)
+    load_padded_tile<Tile>(in.carries + (static_cast<int64_t>(b) * in.chunks.count + chunk) * in.channels * N, first,
+                           in.channels, dh);
+#pragma unroll
+  for (int e = 0; e < 16; ++e) shared.sums[e / 8][e % 8][threadIdx.x] = 0;
+  load_parameters(in.D, block_first, in.channels, shared.D);
+  load_parameters(in.delta_bias, block_first, in.channels, shared.bias);
+  __syncthreads();
+
+  for (int t0 = begin + (end - begin - 1) / scan_interval * scan_interval; t0 >= begin; t0 -= scan_interval) {
+    const int steps = min(scan_interval, end - t0);
+    const int64_t row = static_cast<int64_t>(b) * in.time + t0;
+    TileArray<Tile> h[sub_steps], decay[sub_steps], start;
+    const float* states = in.states + (static_cast<int64_t>(b) * intervals + t0 / scan_interval) * in.channels * N;
+    load_padded_tile<Tile>(states, first, in.channels, start);
+    load_interval<Aligned>(in, row, steps, block_first, shared);
+    if (t0 > begin)
+      prefetch_interval<Tile>(in, row - scan_interval, states - static_cast<int64_t>(in.channels) * N, block_first);
+    __syncthreads();
+
+#pragma unroll 1
+    for (int sub = 0; sub < subs - 1; ++sub) {
+#pragma unroll
+      for (int i = 0; i < Tile::channels * Tile::states; i += 4) {
+        const float* from = &start[i / Tile::states][i % Tile::states];
+        shared.kept[sub][i / 4][threadIdx.x] = make_float4(from[0], from[1], from[2], from[3]);
+      }
+#pragma unroll
+      for (int k = 0; k < sub_steps; ++k) advance<Tile>(shared, sub * sub_steps + k, a, start, decay[0], start);
+    }
+#pragma unroll 1
+    for (int sub = subs - 1; sub >= 0; --sub) {
+      if (sub < subs - 1) {
+#pragma unroll
+        for (int i = 0; i < Tile::channels * Tile::states; i += 4) {
+          const float4 from = shared.kept[sub][i / 4][threadIdx.x];
+          float* to = &start[i / Tile::states][i % Tile::states];
+          to[0] = from.x, to[1] = from.y, to[2] = from.z, to[3] = from.w;
+        }
+      }
+#pragma unroll
+      for (int k = 0; k < sub_steps; ++k)
+        advance<Tile>(shared, sub * sub_steps + k, a, k > 0 ? h[k - 1] : start, decay[k], h[k]);
+#pragma unroll
+      for (int k = sub_steps - 1; k >= 0; --k)
+        reverse<Tile>(shared, sub * sub_steps + k, a, decay[k], h[k], k > 0 ? &h[k - 1] : nullptr, dh, dA);
+    }
+    __syncthreads();
+    store_gradients<Aligned>(in, row, steps, block_first, shared);
+    store_states<Tile>(in.partials, row, steps, shared);
+  }
+  __syncthreads();
+  store_parameters<Element, Tile>(in, block_first, dA, shared);
+}
+
+// dB and dC: the channel blocks' shares, in order.
+template <class Element>
+__global__ void add_states(const float* shares, int64_t rows, int blocks, int state, int padded, Rows<Element> dB,
+                           Rows<Element> dC) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const int64_t row = i / (2 * padded);
+  const int column = static_cast<int>(i % (2 * padded)), n = column % padded;
+  if (row >= rows || n >= state) return;
+  float sum = 0;
+  const float* from = shares + row * blocks * 2 * padded + column;
+#pragma unroll 4
+  for (int j = 0; j < blocks; ++j) sum += from[static_cast<int64_t>(j) * 2 * padded];
+  const Rows<Element>& to = column < padded ? dB : dC;
+  to.data[row * to.stride + n] = from_float<Element>(sum);
+}
+
+// dA, dD and d_delta_bias: the shares of rows and chunks, in order.
+__global__ void add_parameters(const float* shares, int count, int64_t channels, int state, float* dA, float* dD,
+                               float* d_delta_bias) {
+  const int64_t size = channels * (state + 2), i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= size) return;
+  float sum = 0;
+#pragma unroll 4
+  for (int j = 0; j < count; ++j) sum += shares[j * size + i];
+  const int64_t past_A = i - channels * state;
+  if (past_A < 0) {
+    if (dA) dA[i] = sum;
+  } else if (past_A < channels) {
+    if (dD) dD[past_A] = sum;
+  } else if (d_delta_bias) {
+    d_delta_bias[past_A - channels] = sum;
+  }
+}
+
+// How the backward is cut, and where its workspace's parts begin, in numbers.
+struct BackwardPlan {
+  explicit BackwardPlan(const ScanShape& shape) {
+    check_scan_shape(shape);
+    const int64_t padded = padded_state(shape.state);
+    with_padded_state(shape.state,
+                      [&](auto state) { blocks = channel_blocks<NarrowTile<decltype(state)::value>>(shape); });
+    chunks = scan_chunks(shape, shape.batch * blocks, wanted_blocks);
+    parameters = shape.batch * shape.time * blocks * 2 * padded;
+    carries = parameters + ceil_div(shape.batch * chunks.count * shape.channels * (shape.state + 2), 4) * 4;
+    size = carries + scan_carry_floats(shape, chunks);
+  }
+
+  int64_t blocks = 0;  // of channels
+  ScanChunks chunks;
+  int64_t parameters, carries, size;
+};
+
+}  // namespace
+
+int64_t selective_scan_backward_workspace_bytes(const ScanShape& shape) {
+  return BackwardPlan(shape).size * static_cast<int64_t>(sizeof(float));
+}
+
+template <class Element>
+void selective_scan_backward_cuda(const ScanShape& shape, const ScanCudaInputs<Element>& in, const float* states,
+                                  Rows<const Element> dy, const ScanCudaGradients<Element>& gradients, void* workspace,
+                                  cudaStream_t stream) {
+  constexpr const char* what = "selective scan's gradient";
+  constexpr int threads = 256;
+  const BackwardPlan plan(shape);
+  float* memory = static_cast<float*>(workspace);
+  BackwardArguments<Element> arguments{
+      scan_arguments(shape, in, plan.chunks),    states, nullptr, gradients.u, gradients.delta, gradients.z,
+      Partials{memory, memory + plan.parameters}};
+  arguments.dy = dy;
+  if (plan.chunks.count > 1) {
+    arguments.carries = memory + plan.carries;
+    scan_carries<Element, true>(shape, arguments, memory + plan.carries, stream);
+  }
+  with_padded_state(shape.state, [&](auto state) {
+    using Tile = NarrowTile<decltype(state)::value>;
+    const dim3 blocks(static_cast<unsigned>(plan.blocks), plan.chunks.count, arguments.batch);
+    const bool aligned =
+        is_aligned(arguments) && is_aligned(arguments.du) && is_aligned(arguments.ddelta) && is_aligned(arguments.dz);
+    launch(what, aligned ? scan_backward<Element, Tile, true> : scan_backward<Element, Tile, false>, blocks,
+           scan_threads, sizeof(BackwardShared<Tile>), stream, arguments);
+  });
+  const int padded = padded_state(shape.state);
+  const int64_t rows = shape.batch * shape.time;
+  launch(what, add_states<Element>, dim3(static_cast<unsigned>(ceil_div(rows * 2 * padded, threads))), threads, 0,
+         stream, arguments.partials.states, rows, static_cast<int>(plan.blocks), arguments.state, padded, gradients.B,
+         gradients.C);
+  launch(what, add_parameters, dim3(static_cast<unsigned>(ceil_div(shape.channels * (shape.state + 2), threads))),
+         threads, 0, stream, arguments.partials.parameters, arguments.batch * plan.chunks.count, shape.channels,
+         arguments.state, gradients.A, gradients.D, gradients.delta_bias);
+}
+
+template void selective_scan_backward_cuda<float>(const ScanShape&, const ScanCudaInputs<float>&, const float*,
+                                                  Rows<const float>, const ScanCudaGradients<float>&, void*,
+                                                  cudaStream_t);
+template void selective_scan_backward_cuda<__nv_bfloat16>(const ScanShape&, const ScanCudaInputs<__nv_bfloat16>&,
+                                                          const float*, Rows<const __nv_bfloat16>,
+                                                          const ScanCudaGradients<__nv_bfloat16>&, void*, cudaStream_t);
+
+}  // namespace recite::kernels
