@@ -1,0 +1,158 @@
+// The forward on tensor cores: a block has a tile of queries of one head, each of its warps 16 or 32 of them, and goes
+// through the tiles of keys that they see, the last first, while the next are on their way to shared memory.
+#include "kernels/attention/attention_launch.h"
+#include "kernels/attention/attention_work.cuh"
+
+namespace recite::kernels {
+
+namespace {
+
+template <int D>
+struct Forward {
+  static constexpr int M = D <= 64 ? 2 : 1, warps = tile_threads / 32;
+  static constexpr int queries = 16 * M * warps, keys = 64;
+  static constexpr int blocks = D <= 64 ? 3 : 2;  // on a multiprocessor, for their registers
+  static constexpr int shared_elements = (queries + 4 * keys) * tile_stride<D>;
+};
+
+// A warp's queries on their way through the keys: algorithm 1 of FlashAttention-2, scores in units of scale.
+template <class Element, int D>
+struct OnlineSoftmax {
+  static constexpr int M = Forward<D>::M, N = Forward<D>::keys / 8;
+  Fragment<M, D / 8> out = {};
+  float largest[2 * M], sum[2 * M] = {};
+
+  __device__ OnlineSoftmax() {
+#pragma unroll
+    for (float& x : largest) x = -INFINITY;
+  }
+
+  template <bool Part>
+  __device__ void add_tile(uint32_t queries, uint32_t keys, uint32_t values, Groups groups, const Band& band, int row,
+                           int column, float scale, float slope) {
+    Fragment<M, N> scores;
+    product_of_rows<Part, D, Element>(scores, queries, keys, groups);
+    band.apply<Part>(scores, slope, row, column);
+#pragma unroll
+    for (int r = 0; r < 2 * M; ++r) exponentiate(scores[r / 2], r, scale);
+    add_weighted_rows<Part, D, Element>(out, scores, values, groups);
+  }
+
+  // Scores of row r to their weights, after giving the sums so far the new largest score as their base.
+  __device__ void exponentiate(float (&scores)[N][4], int r, float scale) {
+    const int e = r % 2 * 2;
+    float top = largest[r];
+#pragma unroll
+    for (int n = 0; n < N; ++n) top = fmaxf(top, fmaxf(scores[n][e], scores[n][e + 1]));
+    top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
+    top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
+    const float base = top == -INFINITY ? 0 : top * scale;
+    const float before = power_of_2(largest[r] * scale - base);
+    largest[r] = top;
+    sum[r] *= before;
+#pragma unroll
+    for (int n = 0; n < D / 8; ++n) {
+      out[r / 2][n][e] *= before;
+      out[r / 2][n][e + 1] *= before;
+    }
+#pragma unroll
+    for (int n = 0; n < N; ++n)
+#pragma unroll
+      for (int i = e; i < e + 2; ++i) {
+        scores[n][i] = power_of_2(scores[n][i] * scale - base);
+        sum[r] += scores[n][i];
+      }
+  }
+
+  __device__ void add_sums_of_lanes() {
+#pragma unroll
+    for (float& x : sum) {
+      x += __shfl_xor_sync(~0u, x, 1);
+      x += __shfl_xor_sync(~0u, x, 2);
+    }
+  }
+};
+
+template <class Element, int D>
+__global__ void __launch_bounds__(tile_threads, Forward<D>::blocks)
+    forward_kernel(const AttentionProblem problem, const Element* qkv, Element* out, float* log_sum) {
+  using F = Forward<D>;
+  constexpr int tile = F::keys * tile_stride<D>;
+  extern __shared__ __align__(16) unsigned char shared[];
+  Element* const queries = reinterpret_cast<Element*>(shared);
+  Element* const tiles = queries + F::queries * tile_stride<D>;  // keys, values; and again for the tile after
+
+  const int query_tiles = (problem.time + F::queries - 1) / F::queries;
+  const WorkItem work(problem, query_tiles);
+  const int own = (query_tiles - 1 - work.rank) * F::queries;
+  const Band band = Band::of_query(Band::window(problem, work.head));
+  const int first = band.first_tile<F::keys>(own), last = band.last_tile<F::keys>(own, F::queries, problem.time);
+  const int64_t stride = static_cast<int64_t>(problem.heads) * 3 * D;
+
+  const auto load_keys = [&](int t) {
+    Element* const to = tiles + t % 2 * 2 * tile;
+    const Element* const from = qkv + work.at<D>(problem, t * F::keys, 1);
+    load_tile<F::keys, D>(to, from, stride, problem.time - t * F::keys);
+    load_tile<F::keys, D>(to + tile, from + D, stride, problem.time - t * F::keys);
+  };
+  load_tile<F::queries, D>(queries, qkv + work.at<D>(problem, own, 0), stride, problem.time - own);
+  load_keys(last - 1);
+  wait_for_copies();
+  __syncthreads();
+  prepare_own_tile<F::queries, D>(problem, queries, own);
+
+  const int warp_row = threadIdx.x / 32 * 16 * F::M, row = own + warp_row;
+  const uint32_t left = shared_address(queries + warp_row * tile_stride<D> + left_offset<D>());
+  const float scale = problem.scale * log2_of_e;
+  const float slope = problem.slope ? problem.slope[work.head] / problem.scale : 0;
+  OnlineSoftmax<Element, D> softmax;
+  for (int t = last - 1; t >= first; --t) {
+    Element* const keys = tiles + t % 2 * 2 * tile;
+    wait_for_copies();
+    __syncthreads();
+    if (problem.rotary > 0) {
+      rotate_tile<F::keys, D>(problem, keys, t * F::keys);
+      __syncthreads();
+    }
+    if (t > first) load_keys(t - 1);
+    const Groups groups = band.groups<F::keys>(row, 16 * F::M, t * F::keys);
+    if (groups.first >= groups.last || row >= problem.time) continue;
+    const uint32_t k = shared_address(keys + right_offset<D>()), v = shared_address(keys + tile + left_offset<D>());
+    if (band.all<F::keys>(row, 16 * F::M, t * F::keys))
+      softmax.template add_tile<false>(left, k, v, groups, band, row, t * F::keys, scale, slope);
+    else
+      softmax.template add_tile<true>(left, k, v, groups, band, row, t * F::keys, scale, slope);
+  }
+
+  softmax.add_sums_of_lanes();
+  store_fragment<D>(softmax.out, queries + warp_row * tile_stride<D>,
+                    [&](int r, int) { return 1 / softmax.sum[r]; });
+  const int lane = threadIdx.x % 32;
+  if (log_sum && lane % 4 == 0)
+#pragma unroll
+    for (int r = 0; r < 2 * F::M; ++r)
+      if (const int t = row + r * 8 + lane / 4; t < problem.time)
+        log_sum[work.row_of_sums(problem) + t] = softmax.largest[r] * scale + log2f(softmax.sum[r]);
+  __syncthreads();
+  store_tile<F::queries, D>(queries, out + work.at<D, 1>(problem, own, 0), static_cast<int64_t>(problem.heads) * D,
+                            problem.time - own);
+}
+
+}  // namespace
+
+template <class Element, int D>
+void launch_attention_forward(const AttentionProblem& problem, const Element* qkv, Element* out, float* log_sum,
+                              cudaStream_t stream) {
+  using F = Forward<D>;
+  const int64_t blocks = static_cast<int64_t>(problem.batch) * problem.heads * ((problem.time - 1) / F::queries + 1);
+  launch_attention(forward_kernel<Element, D>, blocks, tile_threads, F::shared_elements * sizeof(Element),
+                            stream, problem, qkv, out, log_sum);
+}
+
+#define RECITE_INSTANTIATE(Element, D)                                                                     \
+  template void launch_attention_forward<Element, D>(const AttentionProblem&, const Element*, Element*, float*, \
+                                                     cudaStream_t);
+RECITE_FOR_TENSOR_HEADS(RECITE_INSTANTIATE)
+#undef RECITE_INSTANTIATE
+
+}  // namespace recite::kernels

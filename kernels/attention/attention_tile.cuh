@@ -1,0 +1,192 @@
+// Tiles of 16-bit rows in shared memory, and products of them on tensor cores (mma.sync m16n8k16, since sm_80), for
+// blocks of `tile_threads`. A row is an odd number of 16-byte pieces long, so that 8 rows on end lie in different banks.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+#include <type_traits>
+
+namespace recite::kernels {
+
+constexpr int tile_threads = 128;
+
+template <int D>
+constexpr int tile_stride = (D / 8 | 1) * 8;  // elements from row to row
+
+__device__ inline uint32_t shared_address(const void* at) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(at));
+}
+
+// Copies 16 bytes to shared memory, or zeros when not `inside`.
+__device__ inline void copy_async_16(uint32_t to, const void* from, bool inside) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(inside ? 16 : 0) : "memory");
+}
+__device__ inline void copy_async_4(uint32_t to, const void* from, bool inside) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(inside ? 4 : 0) : "memory");
+}
+__device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+// Starts to copy rows 0 .. count-1 of a global array to a tile; the rest of its rows get zeros.
+template <int Rows, int D, class Element>
+__device__ void load_tile(Element* tile, const Element* from, int64_t stride, int count) {
+  constexpr int pieces = D / 8;
+#pragma unroll
+  for (int i = threadIdx.x; i < Rows * pieces; i += tile_threads) {
+    const int row = i / pieces, column = i % pieces * 8;
+    const bool inside = row < count;
+    copy_async_16(shared_address(tile + row * tile_stride<D> + column), from + (inside ? row * stride : 0) + column,
+                  inside);
+  }
+}
+
+// Rows 0 .. count-1 of a tile to a global array.
+template <int Rows, int D, class Element>
+__device__ void store_tile(const Element* tile, Element* to, int64_t stride, int count) {
+  constexpr int pieces = D / 8;
+#pragma unroll
+  for (int i = threadIdx.x; i < Rows * pieces; i += tile_threads) {
+    const int row = i / pieces, column = i % pieces * 8;
+    if (row < count)
+      *reinterpret_cast<uint4*>(to + row * stride + column) =
+          *reinterpret_cast<const uint4*>(tile + row * tile_stride<D> + column);
+  }
+}
+
+__device__ inline void load_matrices(uint32_t (&to)[4], uint32_t from) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(from)
+               : "memory");
+}
+__device__ inline void load_matrices_transposed(uint32_t (&to)[4], uint32_t from) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(from)
+               : "memory");
+}
+
+// c (16, 8) += a (16, 16) b (16, 8).
+template <class Element>
+__device__ void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  if constexpr (std::is_same_v<Element, __half>) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  } else {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  }
+}
+
+// Two numbers side by side, as they lie in memory.
+template <class Element>
+__device__ uint32_t packed(float low, float high) {
+  if constexpr (std::is_same_v<Element, __half>) {
+    const __half2 both = __floats2half2_rn(low, high);
+    return reinterpret_cast<const uint32_t&>(both);
+  } else {
+    const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
+    return reinterpret_cast<const uint32_t&>(both);
+  }
+}
+
+// What a lane adds to the address of a tile's row for load_matrices of 16 x 16 elements: of the left operand, or of a
+// right one that is transposed; and of a right operand whose rows are the product's columns.
+template <int D>
+__device__ int left_offset() {
+  const int lane = threadIdx.x % 32;
+  return lane % 16 * tile_stride<D> + lane / 16 * 8;
+}
+template <int D>
+__device__ int right_offset() {
+  const int lane = threadIdx.x % 32;
+  return (lane % 8 + lane / 16 * 8) * tile_stride<D> + lane / 8 % 2 * 8;
+}
+
+// A warp's (16 M, 8 N) numbers in the layout of the sums of mma: [m][n][e] of a lane is row 16 m + lane / 4 + e / 2 * 8,
+// column 8 n + lane % 4 * 2 + e % 2.
+template <int M, int N>
+using Fragment = float[M][N][4];
+
+// Groups of 16 columns, [first, last), of a tile.
+struct Groups {
+  int first, last;
+};
+
+// to = rows of `left` (16 M, D) times rows of `right` (8 N, D); with `Part` only the groups of columns, the others 0.
+template <bool Part, int D, class Element, int M, int N>
+__device__ void product_of_rows(Fragment<M, N>& to, uint32_t left, uint32_t right, Groups groups) {
+#pragma unroll
+  for (int m = 0; m < M; ++m)
+#pragma unroll
+    for (int n = 0; n < N; ++n)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) to[m][n][e] = 0;
+#pragma unroll
+  for (int k = 0; k < D / 16; ++k) {
+    uint32_t a[M][4];
+#pragma unroll
+    for (int m = 0; m < M; ++m) load_matrices(a[m], left + (m * 16 * tile_stride<D> + k * 16) * 2);
+#pragma unroll
+    for (int n = 0; n < N / 2; ++n) {
+      if (Part && (n < groups.first || n >= groups.last)) continue;
+      uint32_t b[4];
+      load_matrices(b, right + (n * 16 * tile_stride<D> + k * 16) * 2);
+#pragma unroll
+      for (int m = 0; m < M; ++m) {
+        multiply_add<Element>(to[m][2 * n], a[m], b[0], b[1]);
+        multiply_add<Element>(to[m][2 * n + 1], a[m], b[2], b[3]);
+      }
+    }
+  }
+}
+
+// to (16 M, D) += weights (16 M, 8 N), rounded, times `right` (8 N, D); with `Part` only the groups of its rows.
+template <bool Part, int D, class Element, int M, int N>
+__device__ void add_weighted_rows(Fragment<M, D / 8>& to, const Fragment<M, N>& weights, uint32_t right,
+                                  Groups groups) {
+#pragma unroll
+  for (int k = 0; k < N / 2; ++k) {
+    if (Part && (k < groups.first || k >= groups.last)) continue;
+    uint32_t a[M][4];
+#pragma unroll
+    for (int m = 0; m < M; ++m)
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        a[m][i] = packed<Element>(weights[m][2 * k + i / 2][i % 2 * 2], weights[m][2 * k + i / 2][i % 2 * 2 + 1]);
+#pragma unroll
+    for (int n = 0; n < D / 16; ++n) {
+      uint32_t b[4];
+      load_matrices_transposed(b, right + (k * 16 * tile_stride<D> + n * 16) * 2);
+#pragma unroll
+      for (int m = 0; m < M; ++m) {
+        multiply_add<Element>(to[m][2 * n], a[m], b[0], b[1]);
+        multiply_add<Element>(to[m][2 * n + 1], a[m], b[2], b[3]);
+      }
+    }
+  }
+}
+
+// Rounds a warp's numbers, times factor(row, column), into its rows of a tile.
+template <int D, class Element, int M, class Factor>
+__device__ void store_fragment(const Fragment<M, D / 8>& from, Element* rows, Factor factor) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int m = 0; m < M; ++m)
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+#pragma unroll
+      for (int n = 0; n < D / 8; ++n) {
+        const int row = m * 16 + half * 8 + lane / 4, column = n * 8 + lane % 4 * 2;
+        *reinterpret_cast<uint32_t*>(rows + row * tile_stride<D> + column) =
+            packed<Element>(from[m][n][2 * half] * factor(2 * m + half, column),
+                            from[m][n][2 * half + 1] * factor(2 * m + half, column + 1));
+      }
+}
+
+}  // namespace recite::kernels
