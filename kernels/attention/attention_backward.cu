@@ -16,8 +16,10 @@ struct Backward {
   static constexpr int keys = 64, key_tile = keys * tile_stride<D>;  // that the first kernel goes through
   static constexpr int queries = D <= 64 ? 64 : 32, query_tile = queries * tile_stride<D>;  // the second
   static constexpr int blocks = D <= 64 ? 3 : 2;  // on a multiprocessor, for their registers
-  static constexpr size_t query_pass_bytes = (2 * own_tile + 4 * key_tile) * 2;
-  static constexpr size_t key_pass_bytes = (2 * own_tile + 4 * query_tile) * 2 + 4 * queries * sizeof(float);
+  static constexpr int stages = D <= 80 ? 3 : 2;  // tiles that are used or on their way
+  static constexpr size_t query_pass_bytes = 2 * (own_tile + stages * key_tile) * sizeof(__half);
+  static constexpr size_t key_pass_bytes =
+      2 * ((own_tile + stages * query_tile) * sizeof(__half) + stages * queries * sizeof(float));
 };
 
 template <class Element>
@@ -60,7 +62,7 @@ __global__ void __launch_bounds__(tile_threads, Backward<D>::blocks)
   constexpr int N = W::keys / 8;
   extern __shared__ __align__(16) unsigned char shared[];
   Element *const queries = reinterpret_cast<Element*>(shared), *const dout = queries + W::own_tile;
-  Element* const tiles = dout + W::own_tile;  // keys, values; and again for the tile after
+  Element* const tiles = dout + W::own_tile;  // keys, values; again for each stage
 
   const int ranks = (problem.time + W::own - 1) / W::own;
   const WorkItem work(problem, ranks);
@@ -69,17 +71,22 @@ __global__ void __launch_bounds__(tile_threads, Backward<D>::blocks)
   const int first = band.first_tile<W::keys>(own), last = band.last_tile<W::keys>(own, W::own, problem.time);
   const int64_t out_stride = static_cast<int64_t>(problem.heads) * D, stride = 3 * out_stride;
 
+  const auto stage_of = [&](int t) { return tiles + t % W::stages * 2 * W::key_tile; };
   const auto load_keys = [&](int t) {
-    Element* const to = tiles + t % 2 * 2 * W::key_tile;
-    const Element* const from = arrays.qkv + work.at<D>(problem, t * W::keys, 1);
-    load_tile<W::keys, D>(to, from, stride, problem.time - t * W::keys);
-    load_tile<W::keys, D>(to + W::key_tile, from + D, stride, problem.time - t * W::keys);
+    if (t >= first) {
+      const Element* const from = arrays.qkv + work.at<D>(problem, t * W::keys, 1);
+      load_tile<W::keys, D>(stage_of(t), from, stride, problem.time - t * W::keys);
+      load_tile<W::keys, D>(stage_of(t) + W::key_tile, from + D, stride, problem.time - t * W::keys);
+    }
+    end_group_of_copies();
   };
   load_tile<W::own, D>(queries, arrays.qkv + work.at<D>(problem, own, 0), stride, problem.time - own);
   load_tile<W::own, D>(dout, arrays.dout + work.at<D, 1>(problem, own, 0), out_stride, problem.time - own);
-  load_keys(last - 1);
-  wait_for_copies();
-  __syncthreads();
+  end_group_of_copies();
+#pragma unroll
+  for (int ahead = 1; ahead < W::stages; ++ahead) load_keys(last - ahead);
+  wait_for_copies<W::stages - 1>();
+  __syncwarp();
   prepare_own_tile<W::own, D>(problem, queries, own);
 
   const int lane = threadIdx.x % 32, warp_row = threadIdx.x / 32 * 16, row = own + warp_row;
@@ -115,14 +122,11 @@ __global__ void __launch_bounds__(tile_threads, Backward<D>::blocks)
     add_weighted_rows<Part, D, Element>(gradient, scores, shared_address(keys + left_offset<D>()), groups);
   };
   for (int t = last - 1; t >= first; --t) {
-    Element* const keys = tiles + t % 2 * 2 * W::key_tile;
-    wait_for_copies();
+    Element* const keys = stage_of(t);
+    wait_for_copies<W::stages - 2>();
+    rotate_tile<W::keys, D>(problem, keys, t * W::keys);
     __syncthreads();
-    if (problem.rotary > 0) {
-      rotate_tile<W::keys, D>(problem, keys, t * W::keys);
-      __syncthreads();
-    }
-    if (t > first) load_keys(t - 1);
+    load_keys(t - W::stages + 1);
     const Groups groups = band.groups<W::keys>(row, 16, t * W::keys);
     if (groups.first >= groups.last || row >= problem.time) continue;
     if (band.all<W::keys>(row, 16, t * W::keys))
@@ -134,11 +138,8 @@ __global__ void __launch_bounds__(tile_threads, Backward<D>::blocks)
   store_fragment<D>(gradient, queries + warp_row * tile_stride<D>, [&](int, int column) {
     return column < problem.twice_from ? problem.scale : 2 * problem.scale;
   });
-  __syncthreads();
-  if (problem.rotary > 0) {
-    rotate_tile<W::own, D>(problem, queries, own, -1);
-    __syncthreads();
-  }
+  rotate_tile<W::own, D>(problem, queries, own, -1);
+  __syncwarp();
   store_tile<W::own, D>(queries, arrays.dqkv + work.at<D>(problem, own, 0), stride, problem.time - own);
 }
 
@@ -149,8 +150,8 @@ __global__ void __launch_bounds__(tile_threads, Backward<D>::blocks)
   constexpr int N = W::queries / 8;
   extern __shared__ __align__(16) unsigned char shared[];
   Element *const keys = reinterpret_cast<Element*>(shared), *const values = keys + W::own_tile;
-  Element* const tiles = values + W::own_tile;  // queries, dout; and again for the tile after
-  float* const sums = reinterpret_cast<float*>(tiles + 4 * W::query_tile);  // log_sum, delta; and again
+  Element* const tiles = values + W::own_tile;  // queries, dout; again for each stage
+  float* const sums = reinterpret_cast<float*>(tiles + W::stages * 2 * W::query_tile);  // log_sum, delta; likewise
 
   const WorkItem work(problem, (problem.time + W::own - 1) / W::own);
   const int own = work.rank * W::own;
@@ -158,23 +159,28 @@ __global__ void __launch_bounds__(tile_threads, Backward<D>::blocks)
   const int first = band.first_tile<W::queries>(own), last = band.last_tile<W::queries>(own, W::own, problem.time);
   const int64_t out_stride = static_cast<int64_t>(problem.heads) * D, stride = 3 * out_stride;
 
+  const auto stage_of = [&](int t) { return tiles + t % W::stages * 2 * W::query_tile; };
+  const auto sums_of = [&](int t) { return sums + t % W::stages * 2 * W::queries; };
   const auto load_queries = [&](int t) {
-    const int begin = t * W::queries, count = problem.time - begin;
-    Element* const to = tiles + t % 2 * 2 * W::query_tile;
-    load_tile<W::queries, D>(to, arrays.qkv + work.at<D>(problem, begin, 0), stride, count);
-    load_tile<W::queries, D>(to + W::query_tile, arrays.dout + work.at<D, 1>(problem, begin, 0), out_stride, count);
-    const int i = threadIdx.x % W::queries, which = threadIdx.x / W::queries;
-    if (which < 2)
-      copy_async_4(shared_address(sums + (t % 2 * 2 + which) * W::queries + i),
-                   (which == 0 ? arrays.log_sum : arrays.delta) + work.row_of_sums(problem) + begin +
-                       (i < count ? i : 0),
-                   i < count);
+    if (t < last) {
+      const int begin = t * W::queries, count = problem.time - begin;
+      load_tile<W::queries, D>(stage_of(t), arrays.qkv + work.at<D>(problem, begin, 0), stride, count);
+      load_tile<W::queries, D>(stage_of(t) + W::query_tile, arrays.dout + work.at<D, 1>(problem, begin, 0), out_stride,
+                               count);
+      if (const int i = threadIdx.x % W::queries; threadIdx.x < 2 * W::queries)
+        copy_async_4(shared_address(sums_of(t) + threadIdx.x),
+                     (threadIdx.x < W::queries ? arrays.log_sum : arrays.delta) + work.row_of_sums(problem) + begin +
+                         (i < count ? i : 0),
+                     i < count);
+    }
+    end_group_of_copies();
   };
   load_tile<W::own, D>(keys, arrays.qkv + work.at<D>(problem, own, 1), stride, problem.time - own);
   load_tile<W::own, D>(values, arrays.qkv + work.at<D>(problem, own, 2), stride, problem.time - own);
-  load_queries(first);
-  wait_for_copies();
-  __syncthreads();
+  end_group_of_copies();
+#pragma unroll
+  for (int ahead = 0; ahead < W::stages - 1; ++ahead) load_queries(first + ahead);
+  wait_for_copies<W::stages - 1>();
   prepare_own_tile<W::own, D>(problem, keys, own);
 
   const int lane = threadIdx.x % 32, warp_row = threadIdx.x / 32 * 16, row = own + warp_row;
@@ -210,17 +216,14 @@ __global__ void __launch_bounds__(tile_threads, Backward<D>::blocks)
     add_weighted_rows<Part, D, Element>(dkeys, dscores, shared_address(queries + left_offset<D>()), groups);
   };
   for (int t = first; t < last; ++t) {
-    Element* const queries = tiles + t % 2 * 2 * W::query_tile;
-    wait_for_copies();
+    Element* const queries = stage_of(t);
+    wait_for_copies<W::stages - 2>();
+    rotate_tile<W::queries, D>(problem, queries, t * W::queries);
     __syncthreads();
-    if (problem.rotary > 0) {
-      rotate_tile<W::queries, D>(problem, queries, t * W::queries);
-      __syncthreads();
-    }
-    if (t + 1 < last) load_queries(t + 1);
+    load_queries(t + W::stages - 1);
     const Groups groups = band.groups<W::queries>(row, 16, t * W::queries);
     if (groups.first >= groups.last || row >= problem.time) continue;
-    const float* const log_sum = sums + t % 2 * 2 * W::queries;
+    const float* const log_sum = sums_of(t);
     if (band.all<W::queries>(row, 16, t * W::queries))
       add_tile(std::false_type(), queries, log_sum, groups, t * W::queries);
     else
@@ -231,11 +234,8 @@ __global__ void __launch_bounds__(tile_threads, Backward<D>::blocks)
     return column < problem.twice_from ? problem.scale : 2 * problem.scale;
   });
   store_fragment<D>(dvalues, values + warp_row * tile_stride<D>, [](int, int) { return 1.0f; });
-  __syncthreads();
-  if (problem.rotary > 0) {
-    rotate_tile<W::own, D>(problem, keys, own, -1);
-    __syncthreads();
-  }
+  rotate_tile<W::own, D>(problem, keys, own, -1);
+  __syncwarp();
   store_tile<W::own, D>(keys, arrays.dqkv + work.at<D>(problem, own, 1), stride, problem.time - own);
   store_tile<W::own, D>(values, arrays.dqkv + work.at<D>(problem, own, 2), stride, problem.time - own);
 }

@@ -13,27 +13,8 @@ namespace recite::kernels {
 
 namespace {
 
-constexpr int64_t largest_head = 256, longest_time = 16384;
+constexpr int64_t longest_time = 16384;
 constexpr int64_t bytes_of_neighbors = 16 << 20;  // of qkv, whose keys and values stay in the second-level cache
-
-void require(bool condition, const std::string& what) {
-  if (!condition) throw std::invalid_argument("attention on the GPU: " + what);
-}
-
-template <class... Pointers>
-void require_aligned(const Pointers*... arrays) {
-  require(((reinterpret_cast<uintptr_t>(arrays) % 16 == 0) && ...), "arrays must begin at a multiple of 16 bytes");
-}
-
-void require_supported(int64_t batch, int64_t heads, int64_t head, const AttentionPosition<float>& position) {
-  require(batch > 0 && heads > 0, "batch and heads must be positive");
-  require(head > 0 && head <= largest_head,
-          "head size " + std::to_string(head) + " is not in 1 .. " + std::to_string(largest_head));
-  require(position.rotary >= 0 && position.rotary % 2 == 0 && position.rotary <= head,
-          "rotated dimensions (" + std::to_string(position.rotary) + ") must be even and at most the head size");
-  require(position.rotary == 0 || (position.cos && position.sin), "a rotation needs cosines and sines");
-  require(position.twice_from >= position.rotary, "dimensions that count twice must not be rotated");
-}
 
 template <class Element>
 AttentionProblem problem_of(const AttentionShape& shape, const AttentionPosition<float>& position) {

@@ -12,7 +12,8 @@ struct Forward {
   static constexpr int M = D <= 64 ? 2 : 1, warps = tile_threads / 32;
   static constexpr int queries = 16 * M * warps, keys = 64;
   static constexpr int blocks = D <= 64 ? 3 : 2;  // on a multiprocessor, for their registers
-  static constexpr int shared_elements = (queries + 4 * keys) * tile_stride<D>;
+  static constexpr int stages = D <= 80 ? 3 : 2;  // tiles of keys that are used or on their way
+  static constexpr int shared_elements = (queries + stages * 2 * keys) * tile_stride<D>;
 };
 
 // A warp's queries on their way through the keys: algorithm 1 of FlashAttention-2, scores in units of scale.
@@ -80,7 +81,7 @@ __global__ void __launch_bounds__(tile_threads, Forward<D>::blocks)
   constexpr int tile = F::keys * tile_stride<D>;
   extern __shared__ __align__(16) unsigned char shared[];
   Element* const queries = reinterpret_cast<Element*>(shared);
-  Element* const tiles = queries + F::queries * tile_stride<D>;  // keys, values; and again for the tile after
+  Element* const tiles = queries + F::queries * tile_stride<D>;  // keys, values; again for each stage
 
   const int query_tiles = (problem.time + F::queries - 1) / F::queries;
   const WorkItem work(problem, query_tiles);
@@ -89,16 +90,20 @@ __global__ void __launch_bounds__(tile_threads, Forward<D>::blocks)
   const int first = band.first_tile<F::keys>(own), last = band.last_tile<F::keys>(own, F::queries, problem.time);
   const int64_t stride = static_cast<int64_t>(problem.heads) * 3 * D;
 
+  const auto stage_of = [&](int t) { return tiles + t % F::stages * 2 * tile; };
   const auto load_keys = [&](int t) {
-    Element* const to = tiles + t % 2 * 2 * tile;
-    const Element* const from = qkv + work.at<D>(problem, t * F::keys, 1);
-    load_tile<F::keys, D>(to, from, stride, problem.time - t * F::keys);
-    load_tile<F::keys, D>(to + tile, from + D, stride, problem.time - t * F::keys);
+    if (t >= first) {
+      const Element* const from = qkv + work.at<D>(problem, t * F::keys, 1);
+      load_tile<F::keys, D>(stage_of(t), from, stride, problem.time - t * F::keys);
+      load_tile<F::keys, D>(stage_of(t) + tile, from + D, stride, problem.time - t * F::keys);
+    }
+    end_group_of_copies();
   };
   load_tile<F::queries, D>(queries, qkv + work.at<D>(problem, own, 0), stride, problem.time - own);
-  load_keys(last - 1);
-  wait_for_copies();
-  __syncthreads();
+  end_group_of_copies();
+#pragma unroll
+  for (int ahead = 1; ahead < F::stages; ++ahead) load_keys(last - ahead);
+  wait_for_copies<F::stages - 1>();
   prepare_own_tile<F::queries, D>(problem, queries, own);
 
   const int warp_row = threadIdx.x / 32 * 16 * F::M, row = own + warp_row;
@@ -107,14 +112,11 @@ __global__ void __launch_bounds__(tile_threads, Forward<D>::blocks)
   const float slope = problem.slope ? problem.slope[work.head] / problem.scale : 0;
   OnlineSoftmax<Element, D> softmax;
   for (int t = last - 1; t >= first; --t) {
-    Element* const keys = tiles + t % 2 * 2 * tile;
-    wait_for_copies();
+    Element* const keys = stage_of(t);
+    wait_for_copies<F::stages - 2>();
+    rotate_tile<F::keys, D>(problem, keys, t * F::keys);
     __syncthreads();
-    if (problem.rotary > 0) {
-      rotate_tile<F::keys, D>(problem, keys, t * F::keys);
-      __syncthreads();
-    }
-    if (t > first) load_keys(t - 1);
+    load_keys(t - F::stages + 1);
     const Groups groups = band.groups<F::keys>(row, 16 * F::M, t * F::keys);
     if (groups.first >= groups.last || row >= problem.time) continue;
     const uint32_t k = shared_address(keys + right_offset<D>()), v = shared_address(keys + tile + left_offset<D>());
@@ -133,7 +135,7 @@ __global__ void __launch_bounds__(tile_threads, Forward<D>::blocks)
     for (int r = 0; r < 2 * F::M; ++r)
       if (const int t = row + r * 8 + lane / 4; t < problem.time)
         log_sum[work.row_of_sums(problem) + t] = softmax.largest[r] * scale + log2f(softmax.sum[r]);
-  __syncthreads();
+  __syncwarp();
   store_tile<F::queries, D>(queries, out + work.at<D, 1>(problem, own, 0), static_cast<int64_t>(problem.heads) * D,
                             problem.time - own);
 }

@@ -26,32 +26,39 @@ __device__ inline void copy_async_16(uint32_t to, const void* from, bool inside)
 __device__ inline void copy_async_4(uint32_t to, const void* from, bool inside) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(inside ? 4 : 0) : "memory");
 }
-__device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+// A thread's copies make groups, in their order; waits for all but the last `Left` groups.
+__device__ inline void end_group_of_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int Left>
+__device__ void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(Left) : "memory");
+}
+
+// Calls do_piece(row, column) for each 16-byte piece of the calling warp's share of a tile, rows on end.
+template <int Rows, int D, class Piece>
+__device__ void for_pieces_of_warp(Piece do_piece) {
+  constexpr int pieces = D / 8, share = Rows * 32 / tile_threads;
+  const int first = threadIdx.x / 32 * share, lane = threadIdx.x % 32;
+#pragma unroll
+  for (int i = lane; i < share * pieces; i += 32) do_piece(first + i / pieces, i % pieces * 8);
+}
 
 // Starts to copy rows 0 .. count-1 of a global array to a tile; the rest of its rows get zeros.
 template <int Rows, int D, class Element>
 __device__ void load_tile(Element* tile, const Element* from, int64_t stride, int count) {
-  constexpr int pieces = D / 8;
-#pragma unroll
-  for (int i = threadIdx.x; i < Rows * pieces; i += tile_threads) {
-    const int row = i / pieces, column = i % pieces * 8;
-    const bool inside = row < count;
-    copy_async_16(shared_address(tile + row * tile_stride<D> + column), from + (inside ? row * stride : 0) + column,
-                  inside);
-  }
+  for_pieces_of_warp<Rows, D>([&](int row, int column) {
+    copy_async_16(shared_address(tile + row * tile_stride<D> + column), from + (row < count ? row * stride : 0) + column,
+                  row < count);
+  });
 }
 
 // Rows 0 .. count-1 of a tile to a global array.
 template <int Rows, int D, class Element>
 __device__ void store_tile(const Element* tile, Element* to, int64_t stride, int count) {
-  constexpr int pieces = D / 8;
-#pragma unroll
-  for (int i = threadIdx.x; i < Rows * pieces; i += tile_threads) {
-    const int row = i / pieces, column = i % pieces * 8;
+  for_pieces_of_warp<Rows, D>([&](int row, int column) {
     if (row < count)
       *reinterpret_cast<uint4*>(to + row * stride + column) =
           *reinterpret_cast<const uint4*>(tile + row * tile_stride<D> + column);
-  }
+  });
 }
 
 __device__ inline void load_matrices(uint32_t (&to)[4], uint32_t from) {

@@ -95,8 +95,7 @@ struct Band {
   }
 };
 
-// Rotates `Width` dimensions on end, and those half a rotation on, of each row of a tile by the angles of its time; back
-// with sign -1.
+// Rotates `Width` dimensions on end, and those half a rotation on, of each of a warp's rows of a tile.
 template <int Rows, int D, int Width, class Element>
 __device__ void rotate_pieces(const AttentionProblem& problem, Element* tile, int time, float sign) {
   struct alignas(Width * sizeof(Element)) Piece {
@@ -105,10 +104,11 @@ __device__ void rotate_pieces(const AttentionProblem& problem, Element* tile, in
   struct alignas(Width % 4 ? 4 : 16) Angles {
     float at[Width];
   };
+  constexpr int share = Rows * 32 / tile_threads;
   const int half = problem.rotary / 2, pieces = half / Width;
-  const int count = min(Rows, problem.time - time) * pieces;
-  for (int i = threadIdx.x; i < count; i += tile_threads) {
-    const int row = i / pieces, c = i % pieces * Width;
+  const int first_row = threadIdx.x / 32 * share, count = min(share, problem.time - time - first_row) * pieces;
+  for (int i = threadIdx.x % 32; i < count; i += 32) {
+    const int row = first_row + i / pieces, c = i % pieces * Width;
     const int64_t angle = static_cast<int64_t>(time + row) * half + c;
     const Angles cos = *reinterpret_cast<const Angles*>(problem.cos + angle),
                  sin = *reinterpret_cast<const Angles*>(problem.sin + angle);
@@ -117,7 +117,7 @@ __device__ void rotate_pieces(const AttentionProblem& problem, Element* tile, in
     Piece a = first, b = second;
 #pragma unroll
     for (int k = 0; k < Width; ++k) {
-      const float x = a.at[k], y = b.at[k], s = sign * sin.at[k];
+      const float x = static_cast<float>(a.at[k]), y = static_cast<float>(b.at[k]), s = sign * sin.at[k];
       a.at[k] = Element(x * cos.at[k] - y * s);
       b.at[k] = Element(y * cos.at[k] + x * s);
     }
@@ -126,22 +126,28 @@ __device__ void rotate_pieces(const AttentionProblem& problem, Element* tile, in
   }
 }
 
+// Rotates a warp's share of a tile, which this warp has filled, by the angles of its times; back with sign -1.
 template <int Rows, int D, class Element>
 __device__ void rotate_tile(const AttentionProblem& problem, Element* tile, int time, float sign = 1) {
+  if (problem.rotary == 0) return;
+  __syncwarp();
   if (problem.rotary % 16 == 0)
     rotate_pieces<Rows, D, 8>(problem, tile, time, sign);
   else
     rotate_pieces<Rows, D, 1>(problem, tile, time, sign);
 }
 
-// Rotates a block's own queries or keys, and doubles the dimensions that count twice: doing it to one factor of the
-// products is enough.
+// Rotates a warp's share of the block's own queries or keys, and doubles the dimensions that count twice: doing it to
+// one factor of the products is enough.
 template <int Rows, int D, class Element>
 __device__ void prepare_own_tile(const AttentionProblem& problem, Element* tile, int time) {
   rotate_tile<Rows, D>(problem, tile, time);
+  constexpr int share = Rows * 32 / tile_threads;
   const int twice = D - problem.twice_from;
-  for (int i = threadIdx.x; i < Rows * twice; i += tile_threads) {
-    Element& x = tile[i / twice * tile_stride<D> + problem.twice_from + i % twice];
+  if (twice == 0) return;
+  __syncwarp();
+  for (int i = threadIdx.x % 32; i < share * twice; i += 32) {
+    Element& x = tile[(threadIdx.x / 32 * share + i / twice) * tile_stride<D> + problem.twice_from + i % twice];
     x = Element(2 * static_cast<float>(x));
   }
 }
