@@ -108,6 +108,29 @@ void bench(const std::string& wanted, const char* element, const AttentionShape&
   report(name + ", backward", median_time(backward), 8 * bytes);
 }
 
+// A step of decoding, all rows at the same length.
+void bench_decode(const std::string& wanted, const AttentionDecodeShape& shape) {
+  const auto [batch, heads, head, tokens] = shape;
+  const std::string name = "bf16 decode B " + std::to_string(batch) + ", H " + std::to_string(heads) + ", d " +
+                           std::to_string(head) + ", " + std::to_string(tokens) + " keys, RoPE";
+  if (name.find(wanted) == std::string::npos) return;
+  const size_t size = batch * heads * tokens * head;
+  const Positions positions({batch, tokens, heads, head}, Kind::rotary);
+  const DeviceArray<int32_t> length(std::vector<int32_t>(batch, static_cast<int32_t>(tokens - 1)));
+  const DeviceArray<__nv_bfloat16> qkv(random_numbers(3 * batch * heads * head)), out(batch * heads * head);
+  const DeviceArray<float> workspace(attention_decode_workspace(shape));
+  const double bytes = 4.0 * static_cast<double>(size);
+  std::vector<std::unique_ptr<DeviceArray<__nv_bfloat16>>> caches;
+  do caches.push_back(std::make_unique<DeviceArray<__nv_bfloat16>>(random_numbers(2 * size)));
+  while (bytes * static_cast<double>(caches.size()) < cache_bytes && caches.size() < 8);
+  const auto step = [&](int i) {
+    __nv_bfloat16* const cache = caches[i % caches.size()]->data();
+    attention_decode_cuda(shape, positions.position, qkv.data(), length.data(), cache, cache + size, out.data(),
+                          workspace.data(), nullptr);
+  };
+  report(name, median_time(step), bytes);
+}
+
 void run(const std::string& wanted) {
   const size_t size = 1 << 30;
   const DeviceArray<char> from(size), to(size);
@@ -124,6 +147,9 @@ void run(const std::string& wanted) {
     bench<__nv_bfloat16>(wanted, "bf16", shape, Kind::rotary);
   for (const AttentionShape& shape : {AttentionShape{32, 128, 4, 32}, AttentionShape{64, 220, 16, 64}})
     bench<float>(wanted, "float32", shape, Kind::rotary);
+  for (const AttentionDecodeShape& shape : {AttentionDecodeShape{64, 16, 64, 220}, AttentionDecodeShape{64, 16, 64, 1024},
+                                            AttentionDecodeShape{1, 16, 64, 1024}, AttentionDecodeShape{1, 16, 64, 16384}})
+    bench_decode(wanted, shape);
 }
 
 }  // namespace

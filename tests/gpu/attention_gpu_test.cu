@@ -1,8 +1,8 @@
 // Attention on the GPU against float64 on the CPU.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
-#include <limits>
 #include <random>
 #include <string>
 
@@ -187,6 +187,59 @@ TEST(AttentionOnGpuLong, IsNearFloat64) {
   expect_near_float64<__nv_bfloat16>({1, 16384, 2, 32, 8, false, true}, 1e-2);
 }
 
+// Tokens of rows one after the other, each row begun `lag` steps after the one before: out of each against the forward's.
+template <class Element>
+void expect_decoded_as_forward(const Case& c, int64_t max_tokens, double tolerance) {
+  constexpr int64_t lag = 5;
+  const Inputs in = Inputs::draw<Element>(c);
+  const Reference expected(c, in);
+  const Inputs angles = Inputs::draw<Element>({1, max_tokens, 1, c.head, c.rotary});  // for every place of the cache
+  const DeviceArray<float> cos(angles.cos), sin(angles.sin), slope(in.slope);
+  const DeviceArray<int64_t> window(in.window);
+  const AttentionPosition<float> position{c.rotary,           cos.data_or_null(),    sin.data_or_null(),
+                                          slope.data_or_null(), window.data_or_null(), in.twice_from};
+  const AttentionDecodeShape shape{c.batch, c.heads, c.head, max_tokens};
+  const DeviceArray<Element> keys(c.batch * c.heads * max_tokens * c.head), values(keys.size());
+  const DeviceArray<float> workspace(attention_decode_workspace(shape));
+  const int64_t of_token = c.heads * c.head;
+  Array all(expected.out.size());
+  for (int64_t step = 0; step < c.time + lag * (c.batch - 1); ++step) {
+    std::vector<int32_t> length;
+    Array token;
+    for (int64_t b = 0; b < c.batch; ++b) {
+      length.push_back(static_cast<int32_t>(std::clamp<int64_t>(step - lag * b, 0, c.time - 1)));
+      const auto at = in.qkv.begin() + (b * c.time + length[b]) * 3 * of_token;
+      token.insert(token.end(), at, at + 3 * of_token);
+    }
+    const DeviceArray<Element> qkv(token), out(c.batch * of_token), second(c.batch * of_token);
+    const DeviceArray<int32_t> lengths(length);
+    for (const auto* to : {&out, &second})
+      attention_decode_cuda(shape, position, qkv.data(), lengths.data(), keys.data(), values.data(), to->data(),
+                            workspace.data(), nullptr);
+    EXPECT_TRUE(same_bits(out, second)) << "step " << step;
+    const Array numbers = out.numbers();
+    for (int64_t b = 0; b < c.batch; ++b)
+      std::copy_n(numbers.begin() + b * of_token, of_token, all.begin() + (b * c.time + length[b]) * of_token);
+  }
+  EXPECT_LE(relative_error(all, expected.out), tolerance);
+}
+
+class AttentionDecodeOnGpu : public testing::TestWithParam<Case> {};
+
+TEST_P(AttentionDecodeOnGpu, IsTheForward) {
+  for (const int64_t max_tokens : {GetParam().time, int64_t{1000}}) {
+    expect_decoded_as_forward<__nv_bfloat16>(GetParam(), max_tokens, 1e-2);
+    expect_decoded_as_forward<__half>(GetParam(), max_tokens, 1.5e-3);
+    expect_decoded_as_forward<float>(GetParam(), max_tokens, 1e-5);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, AttentionDecodeOnGpu,
+                         testing::Values(Case{1, 1, 1, 64}, Case{3, 61, 2, 64, 16}, Case{2, 150, 2, 80, 20, true},
+                                         Case{2, 100, 3, 5, 2, false, true}, Case{1, 290, 2, 128, 32, false, true, true},
+                                         Case{2, 70, 2, 256, 64, true, true}, Case{2, 70, 3, 32, 8}),
+                         name_of_case);
+
 TEST(AttentionOnGpuRefuses, WhatItCannotDo) {
   const DeviceArray<float> array(64);
   const auto forward = [&](const AttentionShape& shape, const AttentionPosition<float>& position, int offset = 0) {
@@ -200,6 +253,12 @@ TEST(AttentionOnGpuRefuses, WhatItCannotDo) {
   EXPECT_THROW(forward({1, 1, 1, 8}, {4}), std::invalid_argument);
   EXPECT_THROW(forward({1, 1, 1, 8}, {4, array.data(), array.data(), nullptr, nullptr, 2}), std::invalid_argument);
   EXPECT_THROW(forward({1, 1, 1, 8}, {}, 1), std::invalid_argument);
+  EXPECT_THROW(attention_decode_cuda<float>({1, 1, 257, 4}, {}, array.data(), nullptr, array.data(), array.data(),
+                                            array.data(), nullptr, nullptr),
+               std::invalid_argument);
+  EXPECT_THROW(attention_decode_cuda<float>({1, 1, 8, 0}, {}, array.data(), nullptr, array.data(), array.data(),
+                                            array.data(), nullptr, nullptr),
+               std::invalid_argument);
 }
 
 }  // namespace
