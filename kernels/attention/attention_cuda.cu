@@ -14,7 +14,7 @@ namespace recite::kernels {
 namespace {
 
 constexpr int64_t longest_time = 16384;
-constexpr int64_t bytes_of_neighbors = 16 << 20;  // of qkv, whose keys and values stay in the second-level cache
+constexpr int64_t bytes_of_neighbors = 64 << 20;  // of qkv: keys and values stay in the second-level cache
 
 template <class Element>
 AttentionProblem problem_of(const AttentionShape& shape, const AttentionPosition<float>& position) {
@@ -84,10 +84,10 @@ void attention_backward_cuda(const AttentionShape& shape, const AttentionPositio
   });
 }
 
-#define RECITE_INSTANTIATE(Element)                                                                                   \
-  template void attention_forward_cuda(const AttentionShape&, const AttentionPosition<float>&, const Element*,        \
-                                       Element*, float*, cudaStream_t);                                               \
-  template void attention_backward_cuda(const AttentionShape&, const AttentionPosition<float>&, const Element*,       \
+#define RECITE_INSTANTIATE(Element)                                                                             \
+  template void attention_forward_cuda(const AttentionShape&, const AttentionPosition<float>&, const Element*,  \
+                                       Element*, float*, cudaStream_t);                                         \
+  template void attention_backward_cuda(const AttentionShape&, const AttentionPosition<float>&, const Element*, \
                                         const Element*, const float*, const Element*, Element*, float*, cudaStream_t);
 RECITE_INSTANTIATE(__nv_bfloat16)
 RECITE_INSTANTIATE(__half)

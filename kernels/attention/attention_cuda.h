@@ -1,6 +1,6 @@
-// Causal attention on a GPU: the formula, layouts and meaning of AttentionPosition of kernels/attention/attention.h, and
-// a step of decoding. Every pointer, those of AttentionPosition too, is device memory, contiguous; arrays of Element
-// begin at a multiple of 16 bytes.
+// Causal attention on a GPU: the formula, layouts and meaning of AttentionPosition of kernels/attention/attention.h,
+// and a step of decoding. Every pointer, those of AttentionPosition too, is device memory, contiguous; arrays of
+// Element begin at a multiple of 16 bytes.
 //
 // Element is __nv_bfloat16, __half or float; sums, softmax, positions and log_sum are float32. With 16-bit elements and
 // head sizes 32, 64, 80 and 128 the products are on tensor cores (FlashAttention-2, Dao, arXiv 2307.08691, with the
@@ -36,9 +36,9 @@ struct AttentionDecodeShape {
 };
 
 // One query of each row, against the keys and values before it. qkv (B, H, 3, d) is the new token, whose place is
-// length[b] (B), 0 <= length[b] < max_tokens; its key, rotated, and its value are written there into `keys` and `values`
-// (B, H, max_tokens, d), then it is attended to with those before it -> out (B, H, d). cos, sin: (max_tokens, R/2).
-// `workspace`: attention_decode_workspace(shape) numbers.
+// length[b] (B), 0 <= length[b] < max_tokens; its key, rotated, and its value are written there into `keys` and
+// `values` (B, H, max_tokens, d), then it is attended to with those before it -> out (B, H, d). cos, sin: (max_tokens,
+// R/2). `workspace`: attention_decode_workspace(shape) numbers.
 template <class Element>
 void attention_decode_cuda(const AttentionDecodeShape& shape, const AttentionPosition<float>& position,
                            const Element* qkv, const int32_t* length, Element* keys, Element* values, Element* out,

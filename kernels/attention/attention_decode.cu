@@ -1,6 +1,6 @@
 // A step of decoding: reads the keys and values that are seen once, and does little else. The keys of a head are split
-// among blocks, so that few heads keep the GPU busy too; in a block, groups of lanes have a key each, a lane 16 bytes of
-// it. Partial softmaxes are combined in a fixed order: groups of a warp, warps, blocks.
+// among blocks, so that few heads keep the GPU busy too; in a block, groups of lanes have a key each, a lane 16 bytes
+// of it. Partial softmaxes are combined in a fixed order: groups of a warp, warps, blocks.
 #include <algorithm>
 #include <cmath>
 
@@ -250,8 +250,8 @@ int64_t attention_decode_workspace(const AttentionDecodeShape& shape) {
   return splits > 1 ? shape.batch * shape.heads * splits * (shape.head + 2) : 0;
 }
 
-#define RECITE_INSTANTIATE(Element)                                                                                  \
-  template void attention_decode_cuda(const AttentionDecodeShape&, const AttentionPosition<float>&, const Element*,  \
+#define RECITE_INSTANTIATE(Element)                                                                                 \
+  template void attention_decode_cuda(const AttentionDecodeShape&, const AttentionPosition<float>&, const Element*, \
                                       const int32_t*, Element*, Element*, Element*, float*, cudaStream_t);
 RECITE_INSTANTIATE(__nv_bfloat16)
 RECITE_INSTANTIATE(__half)

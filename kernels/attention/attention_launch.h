@@ -43,9 +43,9 @@ void launch_attention(void (*kernel)(Parameters...), int64_t blocks, int threads
                       cudaStream_t stream, Arguments... arguments) {
   constexpr const char* what = "attention";
   if (shared_bytes > 48 * 1024)  // more than every kernel may have
-    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    static_cast<int>(shared_bytes)),
-               what);
+    check_cuda(
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
+        what);
   kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, stream>>>(arguments...);
   check_cuda(cudaGetLastError(), what);
 }

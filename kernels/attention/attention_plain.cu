@@ -10,7 +10,7 @@ namespace recite::kernels {
 
 namespace {
 
-constexpr int plain_rows = 32, rows_of_warp = 4, plain_threads = plain_rows / rows_of_warp * 32;
+constexpr int plain_rows = 32, warp_rows = 4, plain_threads = plain_rows / warp_rows * 32;
 constexpr int lane_dimensions = 8;  // 256 / 32
 
 // Rows of float32, an odd number of 16-byte pieces long, so that 8 rows on end lie in different banks.
@@ -48,31 +48,31 @@ struct PlainHead {
   }
 
   // Products of the warp's rows with the lane's column.
-  __device__ void products(const float* rows, const float* columns, float (&to)[rows_of_warp]) const {
+  __device__ void products(const float* rows, const float* columns, float (&to)[warp_rows]) const {
     for (float& x : to) x = 0;
     for (int c = 0; c < head; c += 4) {
       const float4 b = *reinterpret_cast<const float4*>(columns + lane * stride + c);
 #pragma unroll
-      for (int r = 0; r < rows_of_warp; ++r) {
+      for (int r = 0; r < warp_rows; ++r) {
         const float4 a = *reinterpret_cast<const float4*>(rows + r * stride + c);
         to[r] += a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
       }
     }
   }
   // The same for scores: dimensions that count twice are added once more.
-  __device__ void scores(const float* rows, const float* columns, float (&to)[rows_of_warp]) const {
+  __device__ void scores(const float* rows, const float* columns, float (&to)[warp_rows]) const {
     products(rows, columns, to);
     for (int c = problem.twice_from; c < head; ++c)
 #pragma unroll
-      for (int r = 0; r < rows_of_warp; ++r) to[r] += rows[r * stride + c] * columns[lane * stride + c];
+      for (int r = 0; r < warp_rows; ++r) to[r] += rows[r * stride + c] * columns[lane * stride + c];
   }
 
   // sums += weights (of the lane's column, for each of the warp's rows) times the rows of the columns.
-  __device__ void add(const float (&weights)[rows_of_warp], const float* columns,
-                      float (&sums)[rows_of_warp][lane_dimensions]) const {
+  __device__ void add(const float (&weights)[warp_rows], const float* columns,
+                      float (&sums)[warp_rows][lane_dimensions]) const {
     for (int j = 0; j < plain_rows; ++j)
 #pragma unroll
-      for (int r = 0; r < rows_of_warp; ++r) {
+      for (int r = 0; r < warp_rows; ++r) {
         const float weight = __shfl_sync(~0u, weights[r], j);
 #pragma unroll
         for (int i = 0; i < lane_dimensions; ++i)
@@ -81,17 +81,17 @@ struct PlainHead {
   }
 
   // Writes gradients of queries or keys: scaled, and rotated back by way of the warp's rows in shared memory.
-  __device__ void store_rotated(const float (&sums)[rows_of_warp][lane_dimensions], float* rows, int t, int part,
+  __device__ void store_rotated(const float (&sums)[warp_rows][lane_dimensions], float* rows, int t, int part,
                                 Element* to) const {
     const int half = problem.rotary / 2;
 #pragma unroll
-    for (int r = 0; r < rows_of_warp; ++r)
+    for (int r = 0; r < warp_rows; ++r)
 #pragma unroll
       for (int i = 0; i < lane_dimensions; ++i)
         if (const int c = lane + 32 * i; c < head)
           rows[r * stride + c] = sums[r][i] * (c < problem.twice_from ? problem.scale : 2 * problem.scale);
     __syncwarp();
-    for (int r = 0; r < rows_of_warp && t + r < problem.time; ++r)
+    for (int r = 0; r < warp_rows && t + r < problem.time; ++r)
       for (int c = lane; c < head; c += 32) {
         float x = rows[r * stride + c];
         if (c < problem.rotary) {
@@ -132,22 +132,22 @@ __global__ void __launch_bounds__(plain_threads)
   const PlainHead<Element> head{problem, WorkItem(problem, tiles)};
   float *const queries = plain_shared, *const keys = queries + plain_rows * head.stride,
                *const values = keys + plain_rows * head.stride;
-  const int own = (tiles - 1 - head.work.rank) * plain_rows, warp_row = threadIdx.x / 32 * rows_of_warp;
+  const int own = (tiles - 1 - head.work.rank) * plain_rows, warp_row = threadIdx.x / 32 * warp_rows;
   const int window = Band::window(problem, head.work.head), row = own + warp_row;
   const float scale = problem.scale * log2_of_e, slope = problem.slope ? problem.slope[head.work.head] * log2_of_e : 0;
 
   head.load(queries, qkv, own, 0, 3, problem.rotary);
-  float sums[rows_of_warp][lane_dimensions] = {}, total[rows_of_warp] = {}, largest[rows_of_warp];
+  float sums[warp_rows][lane_dimensions] = {}, total[warp_rows] = {}, largest[warp_rows];
   for (float& x : largest) x = -INFINITY;
   for (int t = own; t >= 0 && t + plain_rows > own - window; t -= plain_rows) {
     __syncthreads();
     head.load(keys, qkv, t, 1, 3, problem.rotary);
     head.load(values, qkv, t, 2, 3, 0);
     __syncthreads();
-    float weights[rows_of_warp];
+    float weights[warp_rows];
     head.scores(queries + warp_row * head.stride, keys, weights);
 #pragma unroll
-    for (int r = 0; r < rows_of_warp; ++r) {
+    for (int r = 0; r < warp_rows; ++r) {
       const float score = plain_score(weights[r], scale, slope, row + r - (t + head.lane), window);
       const float top = fmaxf(largest[r], largest_of_warp(score)), base = top == -INFINITY ? 0 : top;
       const float before = power_of_2(largest[r] - base);
@@ -160,12 +160,11 @@ __global__ void __launch_bounds__(plain_threads)
     head.add(weights, values, sums);
   }
 #pragma unroll
-  for (int r = 0; r < rows_of_warp; ++r) {
+  for (int r = 0; r < warp_rows; ++r) {
     total[r] = sum_of_warp(total[r]);
     if (row + r >= problem.time) continue;
     head.store(sums[r], 1 / total[r], out + head.at(row + r, 0, 1));
-    if (log_sum && head.lane == 0)
-      log_sum[head.work.row_of_sums(problem) + row + r] = largest[r] + log2f(total[r]);
+    if (log_sum && head.lane == 0) log_sum[head.work.row_of_sums(problem) + row + r] = largest[r] + log2f(total[r]);
   }
 }
 
@@ -179,16 +178,16 @@ __global__ void __launch_bounds__(plain_threads)
   const int tile = plain_rows * head.stride;
   float *const queries = plain_shared, *const douts = queries + tile, *const keys = douts + tile,
                *const values = keys + tile;
-  const int own = (tiles - 1 - head.work.rank) * plain_rows, warp_row = threadIdx.x / 32 * rows_of_warp;
+  const int own = (tiles - 1 - head.work.rank) * plain_rows, warp_row = threadIdx.x / 32 * warp_rows;
   const int window = Band::window(problem, head.work.head), row = own + warp_row;
   const float scale = problem.scale * log2_of_e, slope = problem.slope ? problem.slope[head.work.head] * log2_of_e : 0;
 
   head.load(queries, qkv, own, 0, 3, problem.rotary);
   head.load(douts, dout, own, 0, 1, 0);
   __syncthreads();
-  float base[rows_of_warp] = {}, deltas[rows_of_warp] = {};
+  float base[warp_rows] = {}, deltas[warp_rows] = {};
 #pragma unroll
-  for (int r = 0; r < rows_of_warp; ++r)
+  for (int r = 0; r < warp_rows; ++r)
     if (row + r < problem.time) {
       for (int c = head.lane; c < head.head; c += 32)
         deltas[r] += douts[(warp_row + r) * head.stride + c] * static_cast<float>(out[head.at(row + r, 0, 1) + c]);
@@ -196,17 +195,17 @@ __global__ void __launch_bounds__(plain_threads)
       base[r] = log_sum[head.work.row_of_sums(problem) + row + r];
       if (head.lane == 0) delta[head.work.row_of_sums(problem) + row + r] = deltas[r];
     }
-  float sums[rows_of_warp][lane_dimensions] = {};
+  float sums[warp_rows][lane_dimensions] = {};
   for (int t = own; t >= 0 && t + plain_rows > own - window; t -= plain_rows) {
     __syncthreads();
     head.load(keys, qkv, t, 1, 3, problem.rotary);
     head.load(values, qkv, t, 2, 3, 0);
     __syncthreads();
-    float weights[rows_of_warp], dweights[rows_of_warp];
+    float weights[warp_rows], dweights[warp_rows];
     head.scores(queries + warp_row * head.stride, keys, weights);
     head.products(douts + warp_row * head.stride, values, dweights);
 #pragma unroll
-    for (int r = 0; r < rows_of_warp; ++r)
+    for (int r = 0; r < warp_rows; ++r)
       weights[r] = power_of_2(plain_score(weights[r], scale, slope, row + r - (t + head.lane), window) - base[r]) *
                    (dweights[r] - deltas[r]);
     head.add(weights, keys, sums);
@@ -223,13 +222,13 @@ __global__ void __launch_bounds__(plain_threads)
   const int tile = plain_rows * head.stride;
   float *const keys = plain_shared, *const values = keys + tile, *const queries = values + tile,
                *const douts = queries + tile;
-  const int own = head.work.rank * plain_rows, warp_row = threadIdx.x / 32 * rows_of_warp;
+  const int own = head.work.rank * plain_rows, warp_row = threadIdx.x / 32 * warp_rows;
   const int window = Band::window(problem, head.work.head), row = own + warp_row;
   const float scale = problem.scale * log2_of_e, slope = problem.slope ? problem.slope[head.work.head] * log2_of_e : 0;
 
   head.load(keys, qkv, own, 1, 3, problem.rotary);
   head.load(values, qkv, own, 2, 3, 0);
-  float dkeys[rows_of_warp][lane_dimensions] = {}, dvalues[rows_of_warp][lane_dimensions] = {};
+  float dkeys[warp_rows][lane_dimensions] = {}, dvalues[warp_rows][lane_dimensions] = {};
   for (int t = own; t < problem.time && t < own + plain_rows + window; t += plain_rows) {
     __syncthreads();
     head.load(queries, qkv, t, 0, 3, problem.rotary);
@@ -238,11 +237,11 @@ __global__ void __launch_bounds__(plain_threads)
     const bool inside = t + head.lane < problem.time;
     const int64_t at = head.work.row_of_sums(problem) + t + head.lane;
     const float base = inside ? log_sum[at] : 0, delta_of_query = inside ? delta[at] : 0;
-    float weights[rows_of_warp], dweights[rows_of_warp];
+    float weights[warp_rows], dweights[warp_rows];
     head.scores(keys + warp_row * head.stride, queries, weights);
     head.products(values + warp_row * head.stride, douts, dweights);
 #pragma unroll
-    for (int r = 0; r < rows_of_warp; ++r) {
+    for (int r = 0; r < warp_rows; ++r) {
       weights[r] = power_of_2(plain_score(weights[r], scale, slope, t + head.lane - (row + r), window) - base);
       dweights[r] = weights[r] * (dweights[r] - delta_of_query);
     }
@@ -251,7 +250,7 @@ __global__ void __launch_bounds__(plain_threads)
   }
   head.store_rotated(dkeys, keys + warp_row * head.stride, row, 1, dqkv);
 #pragma unroll
-  for (int r = 0; r < rows_of_warp; ++r)
+  for (int r = 0; r < warp_rows; ++r)
     if (row + r < problem.time) head.store(dvalues[r], 1, dqkv + head.at(row + r, 2, 3));
 }
 
@@ -282,9 +281,9 @@ void launch_plain_attention_backward(const AttentionProblem& problem, const Elem
                    qkv, log_sum, delta, dout, dqkv);
 }
 
-#define RECITE_INSTANTIATE(Element)                                                                                  \
-  template void launch_plain_attention_forward(const AttentionProblem&, const Element*, Element*, float*,            \
-                                               cudaStream_t);                                                        \
+#define RECITE_INSTANTIATE(Element)                                                                                    \
+  template void launch_plain_attention_forward(const AttentionProblem&, const Element*, Element*, float*,              \
+                                               cudaStream_t);                                                          \
   template void launch_plain_attention_backward(const AttentionProblem&, const Element*, const Element*, const float*, \
                                                 const Element*, Element*, float*, cudaStream_t);
 RECITE_INSTANTIATE(__nv_bfloat16)

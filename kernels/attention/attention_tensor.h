@@ -7,9 +7,9 @@
 
 #include <cstdint>
 
-#define RECITE_FOR_TENSOR_HEADS(apply)                                                                     \
-  apply(__nv_bfloat16, 32) apply(__nv_bfloat16, 64) apply(__nv_bfloat16, 80) apply(__nv_bfloat16, 128)     \
-  apply(__half, 32) apply(__half, 64) apply(__half, 80) apply(__half, 128)
+#define RECITE_FOR_TENSOR_HEADS(apply)                                                                 \
+  apply(__nv_bfloat16, 32) apply(__nv_bfloat16, 64) apply(__nv_bfloat16, 80) apply(__nv_bfloat16, 128) \
+      apply(__half, 32) apply(__half, 64) apply(__half, 80) apply(__half, 128)
 
 namespace recite::kernels {
 

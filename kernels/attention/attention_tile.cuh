@@ -1,5 +1,6 @@
 // Tiles of 16-bit rows in shared memory, and products of them on tensor cores (mma.sync m16n8k16, since sm_80), for
-// blocks of `tile_threads`. A row is an odd number of 16-byte pieces long, so that 8 rows on end lie in different banks.
+// blocks of `tile_threads`. A row is an odd number of 16-byte pieces long, so that 8 rows on end lie in different
+// banks.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -19,12 +20,15 @@ __device__ inline uint32_t shared_address(const void* at) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(at));
 }
 
-// Copies 16 bytes to shared memory, or zeros when not `inside`.
-__device__ inline void copy_async_16(uint32_t to, const void* from, bool inside) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(inside ? 16 : 0) : "memory");
+// Starts to copy `bytes` to shared memory, and zeros up to 16.
+__device__ inline void copy_async_16(void* to, const void* from, int bytes) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes)
+               : "memory");
 }
-__device__ inline void copy_async_4(uint32_t to, const void* from, bool inside) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(inside ? 4 : 0) : "memory");
+// The same, up to 4.
+__device__ inline void copy_async_4(void* to, const void* from, int bytes) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes)
+               : "memory");
 }
 // A thread's copies make groups, in their order; waits for all but the last `Left` groups.
 __device__ inline void end_group_of_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -33,11 +37,19 @@ __device__ void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Left) : "memory");
 }
 
-// Calls do_piece(row, column) for each 16-byte piece of the calling warp's share of a tile, rows on end.
+// A warp's share of the rows of a tile: which it copies, prepares and, of the block's own, computes with.
+template <int Rows>
+constexpr int rows_of_warp = Rows * 32 / tile_threads;
+template <int Rows>
+__device__ int first_row_of_warp() {
+  return threadIdx.x / 32 * rows_of_warp<Rows>;
+}
+
+// Calls do_piece(row, column) for each 16-byte piece of the calling warp's rows of a tile.
 template <int Rows, int D, class Piece>
 __device__ void for_pieces_of_warp(Piece do_piece) {
-  constexpr int pieces = D / 8, share = Rows * 32 / tile_threads;
-  const int first = threadIdx.x / 32 * share, lane = threadIdx.x % 32;
+  constexpr int pieces = D / 8, share = rows_of_warp<Rows>;
+  const int first = first_row_of_warp<Rows>(), lane = threadIdx.x % 32;
 #pragma unroll
   for (int i = lane; i < share * pieces; i += 32) do_piece(first + i / pieces, i % pieces * 8);
 }
@@ -46,8 +58,8 @@ __device__ void for_pieces_of_warp(Piece do_piece) {
 template <int Rows, int D, class Element>
 __device__ void load_tile(Element* tile, const Element* from, int64_t stride, int count) {
   for_pieces_of_warp<Rows, D>([&](int row, int column) {
-    copy_async_16(shared_address(tile + row * tile_stride<D> + column), from + (row < count ? row * stride : 0) + column,
-                  row < count);
+    copy_async_16(tile + row * tile_stride<D> + column, from + (row < count ? row * stride : 0) + column,
+                  row < count ? 16 : 0);
   });
 }
 
@@ -115,85 +127,70 @@ __device__ int right_offset() {
   return (lane % 8 + lane / 16 * 8) * tile_stride<D> + lane / 8 % 2 * 8;
 }
 
-// A warp's (16 M, 8 N) numbers in the layout of the sums of mma: [m][n][e] of a lane is row 16 m + lane / 4 + e / 2 * 8,
-// column 8 n + lane % 4 * 2 + e % 2.
-template <int M, int N>
-using Fragment = float[M][N][4];
+// A warp's (16, 8 N) numbers in the layout of the sums of mma: [n][e] of a lane is row lane / 4 + e / 2 * 8, column
+// 8 n + lane % 4 * 2 + e % 2.
+template <int N>
+using Fragment = float[N][4];
 
 // Groups of 16 columns, [first, last), of a tile.
 struct Groups {
   int first, last;
 };
 
-// to = rows of `left` (16 M, D) times rows of `right` (8 N, D); with `Part` only the groups of columns, the others 0.
-template <bool Part, int D, class Element, int M, int N>
-__device__ void product_of_rows(Fragment<M, N>& to, uint32_t left, uint32_t right, Groups groups) {
+// to = rows of `left` (16, D) times rows of `right` (8 N, D); with `Part` only the groups of columns, the others 0.
+template <bool Part, int D, class Element, int N>
+__device__ void product_of_rows(Fragment<N>& to, uint32_t left, uint32_t right, Groups groups) {
 #pragma unroll
-  for (int m = 0; m < M; ++m)
+  for (int n = 0; n < N; ++n)
 #pragma unroll
-    for (int n = 0; n < N; ++n)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) to[m][n][e] = 0;
+    for (int e = 0; e < 4; ++e) to[n][e] = 0;
 #pragma unroll
   for (int k = 0; k < D / 16; ++k) {
-    uint32_t a[M][4];
-#pragma unroll
-    for (int m = 0; m < M; ++m) load_matrices(a[m], left + (m * 16 * tile_stride<D> + k * 16) * 2);
+    uint32_t a[4];
+    load_matrices(a, left + k * 16 * 2);
 #pragma unroll
     for (int n = 0; n < N / 2; ++n) {
       if (Part && (n < groups.first || n >= groups.last)) continue;
       uint32_t b[4];
       load_matrices(b, right + (n * 16 * tile_stride<D> + k * 16) * 2);
-#pragma unroll
-      for (int m = 0; m < M; ++m) {
-        multiply_add<Element>(to[m][2 * n], a[m], b[0], b[1]);
-        multiply_add<Element>(to[m][2 * n + 1], a[m], b[2], b[3]);
-      }
+      multiply_add<Element>(to[2 * n], a, b[0], b[1]);
+      multiply_add<Element>(to[2 * n + 1], a, b[2], b[3]);
     }
   }
 }
 
-// to (16 M, D) += weights (16 M, 8 N), rounded, times `right` (8 N, D); with `Part` only the groups of its rows.
-template <bool Part, int D, class Element, int M, int N>
-__device__ void add_weighted_rows(Fragment<M, D / 8>& to, const Fragment<M, N>& weights, uint32_t right,
-                                  Groups groups) {
+// to (16, D) += weights (16, 8 N), rounded, times `right` (8 N, D); with `Part` only the groups of its rows.
+template <bool Part, int D, class Element, int N>
+__device__ void add_weighted_rows(Fragment<D / 8>& to, const Fragment<N>& weights, uint32_t right, Groups groups) {
 #pragma unroll
   for (int k = 0; k < N / 2; ++k) {
     if (Part && (k < groups.first || k >= groups.last)) continue;
-    uint32_t a[M][4];
+    uint32_t a[4];
 #pragma unroll
-    for (int m = 0; m < M; ++m)
-#pragma unroll
-      for (int i = 0; i < 4; ++i)
-        a[m][i] = packed<Element>(weights[m][2 * k + i / 2][i % 2 * 2], weights[m][2 * k + i / 2][i % 2 * 2 + 1]);
+    for (int i = 0; i < 4; ++i)
+      a[i] = packed<Element>(weights[2 * k + i / 2][i % 2 * 2], weights[2 * k + i / 2][i % 2 * 2 + 1]);
 #pragma unroll
     for (int n = 0; n < D / 16; ++n) {
       uint32_t b[4];
       load_matrices_transposed(b, right + (k * 16 * tile_stride<D> + n * 16) * 2);
-#pragma unroll
-      for (int m = 0; m < M; ++m) {
-        multiply_add<Element>(to[m][2 * n], a[m], b[0], b[1]);
-        multiply_add<Element>(to[m][2 * n + 1], a[m], b[2], b[3]);
-      }
+      multiply_add<Element>(to[2 * n], a, b[0], b[1]);
+      multiply_add<Element>(to[2 * n + 1], a, b[2], b[3]);
     }
   }
 }
 
-// Rounds a warp's numbers, times factor(row, column), into its rows of a tile.
-template <int D, class Element, int M, class Factor>
-__device__ void store_fragment(const Fragment<M, D / 8>& from, Element* rows, Factor factor) {
+// Rounds a warp's numbers, times factor(e / 2, column), into its rows of a tile.
+template <int D, class Element, class Factor>
+__device__ void store_fragment(const Fragment<D / 8>& from, Element* rows, Factor factor) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
-  for (int m = 0; m < M; ++m)
+  for (int half = 0; half < 2; ++half)
 #pragma unroll
-    for (int half = 0; half < 2; ++half)
-#pragma unroll
-      for (int n = 0; n < D / 8; ++n) {
-        const int row = m * 16 + half * 8 + lane / 4, column = n * 8 + lane % 4 * 2;
-        *reinterpret_cast<uint32_t*>(rows + row * tile_stride<D> + column) =
-            packed<Element>(from[m][n][2 * half] * factor(2 * m + half, column),
-                            from[m][n][2 * half + 1] * factor(2 * m + half, column + 1));
-      }
+    for (int n = 0; n < D / 8; ++n) {
+      const int row = half * 8 + lane / 4, column = n * 8 + lane % 4 * 2;
+      *reinterpret_cast<uint32_t*>(rows + row * tile_stride<D> + column) =
+          packed<Element>(from[n][2 * half] * factor(half, column), from[n][2 * half + 1] * factor(half, column + 1));
+    }
 }
 
 }  // namespace recite::kernels

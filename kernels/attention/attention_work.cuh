@@ -27,7 +27,8 @@ struct WorkItem {
     batch = (first + at % members) / problem.heads;
     head = (first + at % members) % problem.heads;
   }
-  // The head's queries (0), keys (1) or values (2) at time t, in an array (B, T, H, 3, d) or, with one part, (B, T, H, d).
+  // The head's queries (0), keys (1) or values (2) at time t, in an array (B, T, H, 3, d) or, with one part, (B, T, H,
+  // d).
   template <int D, int Parts = 3>
   __device__ int64_t at(const AttentionProblem& problem, int t, int part) const {
     return (((static_cast<int64_t>(batch) * problem.time + t) * problem.heads + head) * Parts + part) * D;
@@ -68,50 +69,63 @@ struct Band {
   }
 
   // Adds slope (column - row) to a warp's scores, and gives those outside the band -infinity.
-  template <bool Part, int M, int N>
-  __device__ void apply(Fragment<M, N>& scores, float slope, int row, int column) const {
+  template <bool Part, int N>
+  __device__ void apply(Fragment<N>& scores, float slope, int row, int column) const {
     const int lane = threadIdx.x % 32;
 #pragma unroll
-    for (int m = 0; m < M; ++m)
+    for (int half = 0; half < 2; ++half) {
+      const int apart = column + lane % 4 * 2 - (row + half * 8 + lane / 4);
+      const float bias = slope * static_cast<float>(apart);
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int apart = column + lane % 4 * 2 - (row + m * 16 + half * 8 + lane / 4);
-        if (slope != 0) {
-          const float bias = slope * static_cast<float>(apart);
+      for (int n = 0; n < N; ++n)
 #pragma unroll
-          for (int n = 0; n < N; ++n)
-#pragma unroll
-            for (int e = 0; e < 2; ++e)
-              scores[m][n][2 * half + e] += bias + slope * static_cast<float>(8 * n + e);
+        for (int i = 0; i < 2; ++i) {
+          float& score = scores[n][2 * half + i];
+          if (slope != 0) score += bias + slope * static_cast<float>(8 * n + i);
+          if (Part && (apart + 8 * n + i < low || apart + 8 * n + i > high)) score = -INFINITY;
         }
-        if (Part) {
-#pragma unroll
-          for (int n = 0; n < N; ++n)
-#pragma unroll
-            for (int e = 0; e < 2; ++e)
-              if (apart + 8 * n + e < low || apart + 8 * n + e > high) scores[m][n][2 * half + e] = -INFINITY;
-        }
-      }
+    }
   }
 };
 
+// Cosines and sines of a tile's rows: those of row r begin at r R/2.
+struct Angles {
+  const float *cos, *sin;
+
+  // Where they lie in global memory, for rows from time `time` on.
+  __device__ static Angles at(const AttentionProblem& problem, int time) {
+    const int64_t first = static_cast<int64_t>(time) * (problem.rotary / 2);
+    return {problem.cos + first, problem.sin + first};
+  }
+};
+
+// Starts to copy the angles of a warp's rows of a tile, whose first is of time `time`, to shared memory.
+template <int Rows>
+__device__ void load_angles(const AttentionProblem& problem, float* to, int time) {
+  const int half = problem.rotary / 2, first = first_row_of_warp<Rows>() * half;
+  const Angles from = Angles::at(problem, time);
+  const int64_t left = (problem.time - static_cast<int64_t>(time)) * half;  // numbers before the end of the arrays
+  for (int i = first + threadIdx.x % 32 * 4; i < first + rows_of_warp<Rows> * half; i += 32 * 4) {
+    const int bytes = static_cast<int>(min(max(left - i, int64_t{0}), int64_t{4})) * 4, at = bytes > 0 ? i : 0;
+    copy_async_16(to + i, from.cos + at, bytes);
+    copy_async_16(to + Rows * half + i, from.sin + at, bytes);
+  }
+}
+
 // Rotates `Width` dimensions on end, and those half a rotation on, of each of a warp's rows of a tile.
 template <int Rows, int D, int Width, class Element>
-__device__ void rotate_pieces(const AttentionProblem& problem, Element* tile, int time, float sign) {
+__device__ void rotate_pieces(int half, Element* tile, const Angles& angles, int rows, float sign) {
   struct alignas(Width * sizeof(Element)) Piece {
     Element at[Width];
   };
-  struct alignas(Width % 4 ? 4 : 16) Angles {
+  struct alignas(Width * sizeof(float)) AnglePiece {
     float at[Width];
   };
-  constexpr int share = Rows * 32 / tile_threads;
-  const int half = problem.rotary / 2, pieces = half / Width;
-  const int first_row = threadIdx.x / 32 * share, count = min(share, problem.time - time - first_row) * pieces;
-  for (int i = threadIdx.x % 32; i < count; i += 32) {
+  const int pieces = half / Width, first_row = first_row_of_warp<Rows>();
+  for (int i = threadIdx.x % 32; i < min(rows_of_warp<Rows>, rows - first_row) * pieces; i += 32) {
     const int row = first_row + i / pieces, c = i % pieces * Width;
-    const int64_t angle = static_cast<int64_t>(time + row) * half + c;
-    const Angles cos = *reinterpret_cast<const Angles*>(problem.cos + angle),
-                 sin = *reinterpret_cast<const Angles*>(problem.sin + angle);
+    const AnglePiece cos = *reinterpret_cast<const AnglePiece*>(angles.cos + row * half + c),
+                     sin = *reinterpret_cast<const AnglePiece*>(angles.sin + row * half + c);
     Piece &first = *reinterpret_cast<Piece*>(tile + row * tile_stride<D> + c),
           &second = *reinterpret_cast<Piece*>(tile + row * tile_stride<D> + c + half);
     Piece a = first, b = second;
@@ -126,28 +140,31 @@ __device__ void rotate_pieces(const AttentionProblem& problem, Element* tile, in
   }
 }
 
-// Rotates a warp's share of a tile, which this warp has filled, by the angles of its times; back with sign -1.
+// Rotates a warp's rows of a tile, which this warp has filled and of which `rows` have a time; back with sign -1.
 template <int Rows, int D, class Element>
-__device__ void rotate_tile(const AttentionProblem& problem, Element* tile, int time, float sign = 1) {
+__device__ void rotate_tile(const AttentionProblem& problem, Element* tile, const Angles& angles, int rows,
+                            float sign = 1) {
   if (problem.rotary == 0) return;
   __syncwarp();
-  if (problem.rotary % 16 == 0)
-    rotate_pieces<Rows, D, 8>(problem, tile, time, sign);
+  const int half = problem.rotary / 2;
+  if (half % 4 == 0)
+    rotate_pieces<Rows, D, 4>(half, tile, angles, rows, sign);
+  else if (half % 2 == 0)
+    rotate_pieces<Rows, D, 2>(half, tile, angles, rows, sign);
   else
-    rotate_pieces<Rows, D, 1>(problem, tile, time, sign);
+    rotate_pieces<Rows, D, 1>(half, tile, angles, rows, sign);
 }
 
-// Rotates a warp's share of the block's own queries or keys, and doubles the dimensions that count twice: doing it to
+// Rotates a warp's rows of the block's own queries or keys, and doubles the dimensions that count twice: doing it to
 // one factor of the products is enough.
 template <int Rows, int D, class Element>
 __device__ void prepare_own_tile(const AttentionProblem& problem, Element* tile, int time) {
-  rotate_tile<Rows, D>(problem, tile, time);
-  constexpr int share = Rows * 32 / tile_threads;
+  rotate_tile<Rows, D>(problem, tile, Angles::at(problem, time), problem.time - time);
   const int twice = D - problem.twice_from;
   if (twice == 0) return;
   __syncwarp();
-  for (int i = threadIdx.x % 32; i < share * twice; i += 32) {
-    Element& x = tile[(threadIdx.x / 32 * share + i / twice) * tile_stride<D> + problem.twice_from + i % twice];
+  for (int i = threadIdx.x % 32; i < rows_of_warp<Rows> * twice; i += 32) {
+    Element& x = tile[(first_row_of_warp<Rows>() + i / twice) * tile_stride<D> + problem.twice_from + i % twice];
     x = Element(2 * static_cast<float>(x));
   }
 }

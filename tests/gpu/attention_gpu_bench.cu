@@ -51,9 +51,7 @@ enum class Kind { plain, rotary, alibi, windows };
 
 struct Positions {
   Positions(const AttentionShape& shape, Kind kind)
-      : angles(random_numbers(shape.time * shape.head)),
-        slope(std::vector<float>(shape.heads, 0.1f)),
-        window([&] {
+      : angles(random_numbers(shape.time * shape.head)), slope(std::vector<float>(shape.heads, 0.1f)), window([&] {
           std::vector<int64_t> windows(shape.heads, INT64_MAX);
           for (int64_t h = 0; h < shape.heads / 2; ++h) windows[h] = h + 1;
           return windows;
@@ -70,8 +68,12 @@ struct Positions {
 template <class Element>
 struct Arrays {
   Arrays(const AttentionShape& s, size_t of_out)
-      : qkv(random_numbers(3 * of_out)), dout(random_numbers(of_out)), out(of_out), dqkv(3 * of_out),
-        log_sum(s.batch * s.heads * s.time), delta(log_sum.size()) {}
+      : qkv(random_numbers(3 * of_out)),
+        dout(random_numbers(of_out)),
+        out(of_out),
+        dqkv(3 * of_out),
+        log_sum(s.batch * s.heads * s.time),
+        delta(log_sum.size()) {}
   DeviceArray<Element> qkv, dout, out, dqkv;
   DeviceArray<float> log_sum, delta;
 };
@@ -135,8 +137,8 @@ void run(const std::string& wanted) {
   const size_t size = 1 << 30;
   const DeviceArray<char> from(size), to(size);
   copy_bytes_per_microsecond = 2.0 * size / median_time([&](int) {
-    require_cuda(cudaMemcpyAsync(to.data(), from.data(), size, cudaMemcpyDeviceToDevice));
-  });
+                                 require_cuda(cudaMemcpyAsync(to.data(), from.data(), size, cudaMemcpyDeviceToDevice));
+                               });
   std::printf("a copy of 1 GiB: %.2f TB/s, read and written\n", copy_bytes_per_microsecond * 1e-6);
   for (const AttentionShape& shape : {AttentionShape{64, 220, 16, 64}, AttentionShape{8, 1024, 16, 64}})
     for (const Kind kind : {Kind::plain, Kind::rotary, Kind::alibi, Kind::windows})
@@ -147,8 +149,9 @@ void run(const std::string& wanted) {
     bench<__nv_bfloat16>(wanted, "bf16", shape, Kind::rotary);
   for (const AttentionShape& shape : {AttentionShape{32, 128, 4, 32}, AttentionShape{64, 220, 16, 64}})
     bench<float>(wanted, "float32", shape, Kind::rotary);
-  for (const AttentionDecodeShape& shape : {AttentionDecodeShape{64, 16, 64, 220}, AttentionDecodeShape{64, 16, 64, 1024},
-                                            AttentionDecodeShape{1, 16, 64, 1024}, AttentionDecodeShape{1, 16, 64, 16384}})
+  for (const AttentionDecodeShape& shape :
+       {AttentionDecodeShape{64, 16, 64, 220}, AttentionDecodeShape{64, 16, 64, 1024},
+        AttentionDecodeShape{1, 16, 64, 1024}, AttentionDecodeShape{1, 16, 64, 16384}})
     bench_decode(wanted, shape);
 }
 
