@@ -1,0 +1,97 @@
+// Chooses the kernel for an element type and a head size, and refuses what none can do.
+#include "kernels/attention/attention_cuda.h"
+
+#include <algorithm>
+#include <cmath>
+#include <type_traits>
+
+#include "kernels/attention/attention_launch.h"
+#include "kernels/attention/attention_plain.h"
+#include "kernels/attention/attention_tensor.h"
+
+namespace recite::kernels {
+
+namespace {
+
+constexpr int64_t longest_time = 16384;
+constexpr int64_t bytes_of_neighbors = 64 << 20;  // of qkv: keys and values stay in the second-level cache
+
+template <class Element>
+AttentionProblem problem_of(const AttentionShape& shape, const AttentionPosition<float>& position) {
+  require_supported(shape.batch, shape.heads, shape.head, position);
+  require(shape.time > 0 && shape.time <= longest_time,
+          "time " + std::to_string(shape.time) + " is not in 1 .. " + std::to_string(longest_time));
+  require(shape.batch * shape.heads * shape.time < INT32_MAX, "batch x heads x time must be below 2^31");
+  const int64_t bytes = 3 * shape.time * shape.head * static_cast<int64_t>(sizeof(Element));
+  return {.batch = static_cast<int>(shape.batch),
+          .time = static_cast<int>(shape.time),
+          .heads = static_cast<int>(shape.heads),
+          .head = static_cast<int>(shape.head),
+          .rotary = static_cast<int>(position.rotary),
+          .twice_from = static_cast<int>(std::min(position.twice_from, shape.head)),
+          .cos = position.cos,
+          .sin = position.sin,
+          .slope = position.slope,
+          .window = position.window,
+          .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(shape.head))),
+          .neighbors = static_cast<int>(std::max<int64_t>(1, bytes_of_neighbors / bytes))};
+}
+
+// Calls run(std::integral_constant<int, d>()) with the head size, if it has tensor-core kernels; else run(0).
+template <class Element, class Run>
+void with_tensor_head(int64_t head, Run run) {
+  if constexpr (!std::is_same_v<Element, float>) {
+    switch (head) {
+      case 32:
+        return run(std::integral_constant<int, 32>());
+      case 64:
+        return run(std::integral_constant<int, 64>());
+      case 80:
+        return run(std::integral_constant<int, 80>());
+      case 128:
+        return run(std::integral_constant<int, 128>());
+    }
+  }
+  run(std::integral_constant<int, 0>());
+}
+
+}  // namespace
+
+template <class Element>
+void attention_forward_cuda(const AttentionShape& shape, const AttentionPosition<float>& position, const Element* qkv,
+                            Element* out, float* log_sum, cudaStream_t stream) {
+  const AttentionProblem problem = problem_of<Element>(shape, position);
+  require_aligned(qkv, out, position.cos, position.sin);
+  with_tensor_head<Element>(shape.head, [&](auto head) {
+    if constexpr (decltype(head)::value > 0)
+      launch_attention_forward<Element, decltype(head)::value>(problem, qkv, out, log_sum, stream);
+    else
+      launch_plain_attention_forward(problem, qkv, out, log_sum, stream);
+  });
+}
+
+template <class Element>
+void attention_backward_cuda(const AttentionShape& shape, const AttentionPosition<float>& position, const Element* qkv,
+                             const Element* out, const float* log_sum, const Element* dout, Element* dqkv, float* delta,
+                             cudaStream_t stream) {
+  const AttentionProblem problem = problem_of<Element>(shape, position);
+  require_aligned(qkv, out, dout, dqkv, position.cos, position.sin);
+  with_tensor_head<Element>(shape.head, [&](auto head) {
+    if constexpr (decltype(head)::value > 0)
+      launch_attention_backward<Element, decltype(head)::value>(problem, qkv, out, log_sum, dout, dqkv, delta, stream);
+    else
+      launch_plain_attention_backward(problem, qkv, out, log_sum, dout, dqkv, delta, stream);
+  });
+}
+
+#define RECITE_INSTANTIATE(Element)                                                                             \
+  template void attention_forward_cuda(const AttentionShape&, const AttentionPosition<float>&, const Element*,  \
+                                       Element*, float*, cudaStream_t);                                         \
+  template void attention_backward_cuda(const AttentionShape&, const AttentionPosition<float>&, const Element*, \
+                                        const Element*, const float*, const Element*, Element*, float*, cudaStream_t);
+RECITE_INSTANTIATE(__nv_bfloat16)
+RECITE_INSTANTIATE(__half)
+RECITE_INSTANTIATE(float)
+#undef RECITE_INSTANTIATE
+
+}  // namespace recite::kernels

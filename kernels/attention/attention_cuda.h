@@ -1,0 +1,49 @@
+// Causal attention on a GPU: the formula, layouts and meaning of AttentionPosition of kernels/attention/attention.h,
+// and a step of decoding. Every pointer, those of AttentionPosition too, is device memory, contiguous; arrays of
+// Element begin at a multiple of 16 bytes.
+//
+// Element is __nv_bfloat16, __half or float; sums, softmax, positions and log_sum are float32. With 16-bit elements and
+// head sizes 32, 64, 80 and 128 the products are on tensor cores (FlashAttention-2, Dao, arXiv 2307.08691, with the
+// rotation inside), where rotated queries and keys, probabilities and gradients of scores are rounded to Element; other
+// head sizes up to 256, and float, have a plain kernel.
+//
+// The work is queued on `stream`; nothing waits for it. Two runs give the same bits: no atomics, sums in a fixed order.
+// Throws std::invalid_argument for what is not supported, and std::runtime_error when CUDA refuses a launch.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "kernels/attention/attention.h"
+
+namespace recite::kernels {
+
+// qkv (B, T, H, 3, d) -> out (B, T, H, d), log_sum (B, H, T) as on the CPU, or null.
+template <class Element>
+void attention_forward_cuda(const AttentionShape& shape, const AttentionPosition<float>& position, const Element* qkv,
+                            Element* out, float* log_sum, cudaStream_t stream);
+
+// Writes dqkv (B, T, H, 3, d), and into `delta` (B, H, T), a workspace, the sums over d of out dout.
+template <class Element>
+void attention_backward_cuda(const AttentionShape& shape, const AttentionPosition<float>& position, const Element* qkv,
+                             const Element* out, const float* log_sum, const Element* dout, Element* dqkv, float* delta,
+                             cudaStream_t stream);
+
+struct AttentionDecodeShape {
+  int64_t batch, heads, head;
+  int64_t max_tokens;  // that the cache has room for
+};
+
+// One query of each row, against the keys and values before it. qkv (B, H, 3, d) is the new token, whose place is
+// length[b] (B), 0 <= length[b] < max_tokens; its key, rotated, and its value are written there into `keys` and
+// `values` (B, H, max_tokens, d), then it is attended to with those before it -> out (B, H, d). cos, sin: (max_tokens,
+// R/2). `workspace`: attention_decode_workspace(shape) numbers.
+template <class Element>
+void attention_decode_cuda(const AttentionDecodeShape& shape, const AttentionPosition<float>& position,
+                           const Element* qkv, const int32_t* length, Element* keys, Element* values, Element* out,
+                           float* workspace, cudaStream_t stream);
+
+int64_t attention_decode_workspace(const AttentionDecodeShape& shape);
+
+}  // namespace recite::kernels

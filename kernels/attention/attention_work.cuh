@@ -1,0 +1,172 @@
+// What the tensor-core kernels of attention share: who does what, what is visible, and positions.
+#pragma once
+
+#include "kernels/attention/attention_tensor.h"
+#include "kernels/attention/attention_tile.cuh"
+
+namespace recite::kernels {
+
+constexpr float log2_of_e = 1.4426950408889634f;
+
+__device__ inline float power_of_2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// A block's part: a tile of one head of one row. Groups of heads whose arrays stay in the second-level cache follow one
+// another; within a group the tiles with the most work, rank 0, come first.
+struct WorkItem {
+  int batch, head, rank;
+
+  __device__ WorkItem(const AttentionProblem& problem, int ranks) {
+    const int group_size = problem.neighbors * ranks, group = blockIdx.x / group_size;
+    const int first = group * problem.neighbors, at = blockIdx.x % group_size;
+    const int members = min(problem.neighbors, problem.batch * problem.heads - first);
+    rank = at / members;
+    batch = (first + at % members) / problem.heads;
+    head = (first + at % members) % problem.heads;
+  }
+  // The head's queries (0), keys (1) or values (2) at time t, in an array (B, T, H, 3, d) or, with one part, (B, T, H,
+  // d).
+  template <int D, int Parts = 3>
+  __device__ int64_t at(const AttentionProblem& problem, int t, int part) const {
+    return (((static_cast<int64_t>(batch) * problem.time + t) * problem.heads + head) * Parts + part) * D;
+  }
+  __device__ int64_t row_of_sums(const AttentionProblem& problem) const {
+    return (static_cast<int64_t>(batch) * problem.heads + head) * problem.time;
+  }
+};
+
+// Which columns a row meets: low <= column - row <= high. Rows are queries, or keys in the pass for their gradients.
+struct Band {
+  int low, high;
+
+  __device__ static int window(const AttentionProblem& problem, int head) {
+    return problem.window ? static_cast<int>(min(problem.window[head], static_cast<int64_t>(problem.time)))
+                          : problem.time;
+  }
+  __device__ static Band of_query(int window) { return {-window, 0}; }
+  __device__ static Band of_key(int window) { return {0, window}; }
+
+  // Of a tile's columns from `column` on: the groups that rows row .. row + rows - 1 meet, and whether they meet all.
+  template <int Columns>
+  __device__ Groups groups(int row, int rows, int column) const {
+    return {max(0, (row + low - column) >> 4), min(Columns / 16, ((row + rows - 1 + high - column) >> 4) + 1)};
+  }
+  template <int Columns>
+  __device__ bool all(int row, int rows, int column) const {
+    return column + Columns - 1 <= row + high && column >= row + rows - 1 + low;
+  }
+  // Tiles of columns that the rows meet: [first_tile, last_tile).
+  template <int Columns>
+  __device__ int first_tile(int row) const {
+    return max(0, row + low) / Columns;
+  }
+  template <int Columns>
+  __device__ int last_tile(int row, int rows, int time) const {
+    return (min(time, row + rows + high) + Columns - 1) / Columns;
+  }
+
+  // Adds slope (column - row) to a warp's scores, and gives those outside the band -infinity.
+  template <bool Part, int N>
+  __device__ void apply(Fragment<N>& scores, float slope, int row, int column) const {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int apart = column + lane % 4 * 2 - (row + half * 8 + lane / 4);
+      const float bias = slope * static_cast<float>(apart);
+#pragma unroll
+      for (int n = 0; n < N; ++n)
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          float& score = scores[n][2 * half + i];
+          if (slope != 0) score += bias + slope * static_cast<float>(8 * n + i);
+          if (Part && (apart + 8 * n + i < low || apart + 8 * n + i > high)) score = -INFINITY;
+        }
+    }
+  }
+};
+
+// Cosines and sines of a tile's rows: those of row r begin at r R/2.
+struct Angles {
+  const float *cos, *sin;
+
+  // Where they lie in global memory, for rows from time `time` on.
+  __device__ static Angles at(const AttentionProblem& problem, int time) {
+    const int64_t first = static_cast<int64_t>(time) * (problem.rotary / 2);
+    return {problem.cos + first, problem.sin + first};
+  }
+};
+
+// Starts to copy the angles of a warp's rows of a tile, whose first is of time `time`, to shared memory.
+template <int Rows>
+__device__ void load_angles(const AttentionProblem& problem, float* to, int time) {
+  const int half = problem.rotary / 2, first = first_row_of_warp<Rows>() * half;
+  const Angles from = Angles::at(problem, time);
+  const int64_t left = (problem.time - static_cast<int64_t>(time)) * half;  // numbers before the end of the arrays
+  for (int i = first + threadIdx.x % 32 * 4; i < first + rows_of_warp<Rows> * half; i += 32 * 4) {
+    const int bytes = static_cast<int>(min(max(left - i, int64_t{0}), int64_t{4})) * 4, at = bytes > 0 ? i : 0;
+    copy_async_16(to + i, from.cos + at, bytes);
+    copy_async_16(to + Rows * half + i, from.sin + at, bytes);
+  }
+}
+
+// Rotates `Width` dimensions on end, and those half a rotation on, of each of a warp's rows of a tile.
+template <int Rows, int D, int Width, class Element>
+__device__ void rotate_pieces(int half, Element* tile, const Angles& angles, int rows, float sign) {
+  struct alignas(Width * sizeof(Element)) Piece {
+    Element at[Width];
+  };
+  struct alignas(Width * sizeof(float)) AnglePiece {
+    float at[Width];
+  };
+  const int pieces = half / Width, first_row = first_row_of_warp<Rows>();
+  for (int i = threadIdx.x % 32; i < min(rows_of_warp<Rows>, rows - first_row) * pieces; i += 32) {
+    const int row = first_row + i / pieces, c = i % pieces * Width;
+    const AnglePiece cos = *reinterpret_cast<const AnglePiece*>(angles.cos + row * half + c),
+                     sin = *reinterpret_cast<const AnglePiece*>(angles.sin + row * half + c);
+    Piece &first = *reinterpret_cast<Piece*>(tile + row * tile_stride<D> + c),
+          &second = *reinterpret_cast<Piece*>(tile + row * tile_stride<D> + c + half);
+    Piece a = first, b = second;
+#pragma unroll
+    for (int k = 0; k < Width; ++k) {
+      const float x = static_cast<float>(a.at[k]), y = static_cast<float>(b.at[k]), s = sign * sin.at[k];
+      a.at[k] = Element(x * cos.at[k] - y * s);
+      b.at[k] = Element(y * cos.at[k] + x * s);
+    }
+    first = a;
+    second = b;
+  }
+}
+
+// Rotates a warp's rows of a tile, which this warp has filled and of which `rows` have a time; back with sign -1.
+template <int Rows, int D, class Element>
+__device__ void rotate_tile(const AttentionProblem& problem, Element* tile, const Angles& angles, int rows,
+                            float sign = 1) {
+  if (problem.rotary == 0) return;
+  __syncwarp();
+  const int half = problem.rotary / 2;
+  if (half % 4 == 0)
+    rotate_pieces<Rows, D, 4>(half, tile, angles, rows, sign);
+  else if (half % 2 == 0)
+    rotate_pieces<Rows, D, 2>(half, tile, angles, rows, sign);
+  else
+    rotate_pieces<Rows, D, 1>(half, tile, angles, rows, sign);
+}
+
+// Rotates a warp's rows of the block's own queries or keys, and doubles the dimensions that count twice: doing it to
+// one factor of the products is enough.
+template <int Rows, int D, class Element>
+__device__ void prepare_own_tile(const AttentionProblem& problem, Element* tile, int time) {
+  rotate_tile<Rows, D>(problem, tile, Angles::at(problem, time), problem.time - time);
+  const int twice = D - problem.twice_from;
+  if (twice == 0) return;
+  __syncwarp();
+  for (int i = threadIdx.x % 32; i < rows_of_warp<Rows> * twice; i += 32) {
+    Element& x = tile[(first_row_of_warp<Rows>() + i / twice) * tile_stride<D> + problem.twice_from + i % twice];
+    x = Element(2 * static_cast<float>(x));
+  }
+}
+
+}  // namespace recite::kernels
