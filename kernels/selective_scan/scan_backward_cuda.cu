@@ -3,7 +3,6 @@
 namespace recite::kernels {
 namespace {
 
-264;                          // two of 128 threads on each of an H100's multiprocessors: registers allow no more
 constexpr int sub_steps = 4;  // whose states and decays are in registers
 constexpr int subs = scan_interval / sub_steps;
 
