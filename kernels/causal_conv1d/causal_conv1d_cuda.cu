@@ -17,8 +17,8 @@ template <class Element>
 struct ConvArguments {
   int time, channels;
   int segment;  // steps of a warp
-  DeviceRows<const Element> x, dy;
-  DeviceRows<Element> y, dx;
+  Rows<const Element> x, dy;
+  Rows<Element> y, dx;
   const float *weight, *bias;
   const Element* initial;
   float* partials;  // (B, blocks of time, W + 1, D): of dweight, then of dbias
@@ -50,13 +50,30 @@ __device__ void load_filter(const ConvArguments<Element>& in, int channel, Vecto
 }
 
 // x at step t, which may be before 0.
-template <class Element, int Width>
+template <bool Aligned, class Element, int Width>
 __device__ void load_input(const ConvArguments<Element>& in, const Place& at, int t, Vector& to) {
-  if (t >= 0) return load(in.x, at.row + t, at.channel, in.channels, to);
+  if (t >= 0) return load<Aligned>(in.x, at.row + t, at.channel, in.channels, to);
 #pragma unroll
   for (int i = 0; i < conv_vector; ++i) {
     const int64_t row = static_cast<int64_t>(blockIdx.z) * (Width - 1) + t + Width - 1;
     to[i] = in.initial && at.channel + i < in.channels ? to_float(in.initial[row * in.channels + at.channel + i]) : 0;
+  }
+}
+
+// Steps t.. of rows, zeros from step `end` on. Whole batches have no branch between their loads, which are under way
+// together.
+template <bool Aligned, class Element>
+__device__ void load_steps(const Rows<const Element>& rows, const Place& at, int t, int end, int channels, Vector* to) {
+  if (t + conv_steps <= end) {
+#pragma unroll
+    for (int k = 0; k < conv_steps; ++k) load<Aligned>(rows, at.row + t + k, at.channel, channels, to[k]);
+    return;
+  }
+#pragma unroll
+  for (int k = 0; k < conv_steps; ++k) {
+#pragma unroll
+    for (int i = 0; i < conv_vector; ++i) to[k][i] = 0;
+    if (t + k < end) load<Aligned>(rows, at.row + t + k, at.channel, channels, to[k]);
   }
 }
 
@@ -77,18 +94,16 @@ __device__ void copy_vectors(const Vector* from, Vector* to) {
     for (int i = 0; i < conv_vector; ++i) to[k][i] = from[k][i];
 }
 
-template <class Element, int Width>
+template <class Element, int Width, bool Aligned>
 __global__ __launch_bounds__(conv_threads) void conv_forward(ConvArguments<Element> in) {
   const Place at = place_of(in);
   if (at.channel >= in.channels || at.begin >= at.end) return;
   Vector weight[Width], bias, x[Width - 1 + conv_steps];  // x[k] is step t - Width + 1 + k
   load_filter(in, at.channel, weight, bias);
 #pragma unroll
-  for (int k = 0; k < Width - 1; ++k) load_input<Element, Width>(in, at, at.begin - Width + 1 + k, x[k]);
+  for (int k = 0; k < Width - 1; ++k) load_input<Aligned, Element, Width>(in, at, at.begin - Width + 1 + k, x[k]);
   for (int t = at.begin; t < at.end; t += conv_steps) {
-#pragma unroll
-    for (int k = 0; k < conv_steps; ++k)
-      if (t + k < at.end) load(in.x, at.row + t + k, at.channel, in.channels, x[Width - 1 + k]);
+    load_steps<Aligned>(in.x, at, t, at.end, in.channels, x + Width - 1);
 #pragma unroll
     for (int k = 0; k < conv_steps; ++k) {
       if (t + k >= at.end) break;
@@ -98,7 +113,7 @@ __global__ __launch_bounds__(conv_threads) void conv_forward(ConvArguments<Eleme
         y[i] = convolved(x + k, weight, bias, i);
         y[i] *= sigmoid(y[i]);
       }
-      store(in.y, at.row + t + k, at.channel, in.channels, y);
+      store<Aligned>(in.y, at.row + t + k, at.channel, in.channels, y);
     }
     copy_vectors<Width - 1>(x + conv_steps, x);
   }
@@ -123,7 +138,7 @@ __device__ void store_shares(const ConvArguments<Element>& in, const Place& at, 
 
 // With s the convolution and g = dy silu'(s): dx[t] = sum_k weight[k] g[t+W-1-k]. A thread computes g for W - 1 steps
 // past its segment too, which another adds to dweight.
-template <class Element, int Width>
+template <class Element, int Width, bool Aligned>
 __global__ __launch_bounds__(conv_threads) void conv_backward(ConvArguments<Element> in) {
   const Place at = place_of(in);
   Vector sums[Width + 1] = {};
@@ -131,19 +146,12 @@ __global__ __launch_bounds__(conv_threads) void conv_backward(ConvArguments<Elem
     Vector weight[Width], bias, x[Width - 1 + conv_steps], g[Width - 1 + conv_steps] = {};  // as in conv_forward
     load_filter(in, at.channel, weight, bias);
 #pragma unroll
-    for (int k = 0; k < Width - 1; ++k) load_input<Element, Width>(in, at, at.begin - Width + 1 + k, x[k]);
+    for (int k = 0; k < Width - 1; ++k) load_input<Aligned, Element, Width>(in, at, at.begin - Width + 1 + k, x[k]);
     for (int t = at.begin; t < at.end + Width - 1; t += conv_steps) {
       Vector dy[conv_steps];
-#pragma unroll
-      for (int k = 0; k < conv_steps; ++k) {
-        const bool within = t + k < min(in.time, at.end + Width - 1);
-#pragma unroll
-        for (int i = 0; i < conv_vector; ++i) x[Width - 1 + k][i] = dy[k][i] = 0;
-        if (within) {
-          load(in.x, at.row + t + k, at.channel, in.channels, x[Width - 1 + k]);
-          load(in.dy, at.row + t + k, at.channel, in.channels, dy[k]);
-        }
-      }
+      const int end = min(in.time, at.end + Width - 1);
+      load_steps<Aligned>(in.x, at, t, end, in.channels, x + Width - 1);
+      load_steps<Aligned>(in.dy, at, t, end, in.channels, dy);
 #pragma unroll
       for (int k = 0; k < conv_steps; ++k) {
         Vector dx;
@@ -162,7 +170,7 @@ __global__ __launch_bounds__(conv_threads) void conv_backward(ConvArguments<Elem
           for (int j = 0; j < Width; ++j) dx[i] += weight[j][i] * g[k + Width - 1 - j][i];
         }
         const int to = t + k - Width + 1;
-        if (to >= at.begin && to < at.end) store(in.dx, at.row + to, at.channel, in.channels, dx);
+        if (to >= at.begin && to < at.end) store<Aligned>(in.dx, at.row + to, at.channel, in.channels, dx);
       }
       copy_vectors<Width - 1>(x + conv_steps, x);
       copy_vectors<Width - 1>(g + conv_steps, g);
@@ -247,7 +255,7 @@ ConvArguments<Element> conv_arguments(const ConvShape& shape, Rows<const Element
   ConvArguments<Element> arguments{};
   arguments.time = static_cast<int>(shape.time), arguments.channels = static_cast<int>(shape.channels);
   arguments.segment = static_cast<int>(ceil_div(shape.time, time_blocks(shape) * conv_warps));
-  arguments.x = DeviceRows(x), arguments.weight = weight, arguments.bias = bias;
+  arguments.x = x, arguments.weight = weight, arguments.bias = bias;
   return arguments;
 }
 
@@ -258,10 +266,12 @@ void causal_conv1d_forward_cuda(const ConvShape& shape, Rows<const Element> x, c
                                 const Element* initial, Rows<Element> y, cudaStream_t stream) {
   check_shape(shape);
   ConvArguments<Element> arguments = conv_arguments(shape, x, weight, bias);
-  arguments.y = DeviceRows(y), arguments.initial = initial;
+  arguments.y = y, arguments.initial = initial;
+  const bool aligned = shape.channels % 8 == 0 && is_aligned(x) && is_aligned(y);
   with_width(shape.width, [&](auto width) {
-    launch("causal convolution", conv_forward<Element, decltype(width)::value>, conv_blocks(shape), conv_threads, 0,
-           stream, arguments);
+    constexpr int W = decltype(width)::value;
+    launch("causal convolution", aligned ? conv_forward<Element, W, true> : conv_forward<Element, W, false>,
+           conv_blocks(shape), conv_threads, 0, stream, arguments);
   });
 }
 
@@ -271,7 +281,7 @@ void causal_conv1d_step_cuda(const ConvShape& shape, Rows<const Element> x, cons
   check_shape(shape);
   if (shape.time != 1) throw std::invalid_argument("causal convolution on the GPU: a step of more than one token");
   ConvArguments<Element> arguments = conv_arguments(shape, x, weight, bias);
-  arguments.y = DeviceRows(y);
+  arguments.y = y;
   with_width(shape.width, [&](auto width) {
     const dim3 blocks(static_cast<unsigned>(ceil_div(shape.batch * shape.channels, conv_threads)));
     launch("a step of the causal convolution", conv_step<Element, decltype(width)::value>, blocks, conv_threads, 0,
@@ -291,10 +301,12 @@ void causal_conv1d_backward_cuda(const ConvShape& shape, Rows<const Element> x, 
   constexpr const char* what = "causal convolution's gradient";
   check_shape(shape);
   ConvArguments<Element> arguments = conv_arguments(shape, x, weight, bias);
-  arguments.dy = DeviceRows(dy), arguments.dx = DeviceRows(dx), arguments.partials = static_cast<float*>(workspace);
+  arguments.dy = dy, arguments.dx = dx, arguments.partials = static_cast<float*>(workspace);
+  const bool aligned = shape.channels % 8 == 0 && is_aligned(x) && is_aligned(dy) && is_aligned(dx);
   with_width(shape.width, [&](auto width) {
-    launch(what, conv_backward<Element, decltype(width)::value>, conv_blocks(shape), conv_threads, 0, stream,
-           arguments);
+    constexpr int W = decltype(width)::value;
+    launch(what, aligned ? conv_backward<Element, W, true> : conv_backward<Element, W, false>, conv_blocks(shape),
+           conv_threads, 0, stream, arguments);
   });
   const dim3 blocks(static_cast<unsigned>(ceil_div(shape.channels, 32)), static_cast<unsigned>(shape.width + 1));
   launch(what, add_shares, blocks, conv_threads, 0, stream, arguments.partials,

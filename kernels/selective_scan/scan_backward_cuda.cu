@@ -3,8 +3,6 @@
 namespace recite::kernels {
 namespace {
 
-constexpr int64_t wanted_blocks =
-    264;                      // two of 128 threads on each of an H100's multiprocessors: registers allow no more
 constexpr int sub_steps = 4;  // whose states and decays are in registers
 constexpr int subs = scan_interval / sub_steps;
 
@@ -329,7 +327,7 @@ struct BackwardPlan {
     const int64_t padded = padded_state(shape.state);
     with_padded_state(shape.state,
                       [&](auto state) { blocks = channel_blocks<NarrowTile<decltype(state)::value>>(shape); });
-    chunks = scan_chunks(shape, shape.batch * blocks, wanted_blocks);
+    chunks = scan_chunks(shape, shape.batch * blocks);
     parameters = shape.batch * shape.time * blocks * 2 * padded;
     carries = parameters + ceil_div(shape.batch * chunks.count * shape.channels * (shape.state + 2), 4) * 4;
     size = carries + scan_carry_floats(shape, chunks);

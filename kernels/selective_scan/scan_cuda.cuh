@@ -81,11 +81,12 @@ int64_t channel_blocks(const ScanShape& shape) {
   return ceil_div(shape.channels, Tile::block_channels);
 }
 
-// Chunks that make about `wanted` blocks of the whole, when there are fewer than half of them without.
-inline ScanChunks scan_chunks(const ScanShape& shape, int64_t blocks, int64_t wanted) {
-  constexpr int64_t least_steps = 4 * scan_interval;
+// Fewer blocks than `few` leave multiprocessors idle: then time is cut into chunks that make `many`, four blocks for
+// each multiprocessor of an H100.
+inline ScanChunks scan_chunks(const ScanShape& shape, int64_t blocks) {
+  constexpr int64_t few = 200, many = 528, least_steps = 4 * scan_interval;
   int64_t count = 1;
-  if (2 * blocks < wanted) count = std::max<int64_t>(1, std::min(wanted / blocks, shape.time / least_steps));
+  if (blocks < few) count = std::max<int64_t>(1, std::min(many / blocks, shape.time / least_steps));
   const int64_t steps = ceil_div(ceil_div(shape.time, count), scan_interval) * scan_interval;
   return {static_cast<int>(ceil_div(shape.time, steps)), static_cast<int>(steps)};
 }

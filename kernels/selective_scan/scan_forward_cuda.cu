@@ -3,8 +3,6 @@
 namespace recite::kernels {
 namespace {
 
-constexpr int64_t wanted_blocks = 528;  // four of 128 threads on each of an H100's multiprocessors
-
 template <class Element>
 struct ForwardArguments : ScanArguments<Element> {
   Rows<Element> y;
@@ -136,16 +134,15 @@ __global__ __launch_bounds__(scan_threads, 4) void scan_forward(ForwardArguments
 // Small work takes small tiles, which make more blocks, then chunks of time.
 template <int N>
 bool wide_tiles(const ScanShape& shape) {
-  return 2 * shape.batch * channel_blocks<WideTile<N>>(shape) >= wanted_blocks;
+  return shape.batch * channel_blocks<WideTile<N>>(shape) >= 264;  // two for each multiprocessor of an H100
 }
 
 ScanChunks forward_chunks(const ScanShape& shape) {
   ScanChunks chunks{};
   with_padded_state(shape.state, [&](auto state) {
     constexpr int N = decltype(state)::value;
-    chunks = wide_tiles<N>(shape)
-                 ? scan_chunks(shape, wanted_blocks, wanted_blocks)
-                 : scan_chunks(shape, shape.batch * channel_blocks<NarrowTile<N>>(shape), wanted_blocks);
+    chunks = scan_chunks(shape, shape.batch * (wide_tiles<N>(shape) ? channel_blocks<WideTile<N>>(shape)
+                                                                    : channel_blocks<NarrowTile<N>>(shape)));
   });
   return chunks;
 }
