@@ -80,10 +80,10 @@ torch::Tensor Mamba::read(const torch::Tensor& tokens, ModelCache& cache) {
 
 std::unique_ptr<ModelCache> Mamba::new_cache(int64_t batch, int64_t) {
   auto cache = std::make_unique<Cache>();
-  const auto options = torch::TensorOptions().dtype(master_dtype()).device(device());
+  const auto options = torch::TensorOptions().device(device());
   for (size_t l = 0; l < layers_.size(); ++l)
-    cache->layers.push_back({torch::zeros({batch, conv_width - 1, inner_}, options),
-                             torch::zeros({batch, inner_, spec_.state_dim}, options)});
+    cache->layers.push_back({torch::zeros({batch, conv_width - 1, inner_}, options.dtype(compute_dtype())),
+                             torch::zeros({batch, inner_, spec_.state_dim}, options.dtype(master_dtype()))});
   return cache;
 }
 
@@ -107,19 +107,19 @@ torch::Tensor Mamba::hidden(const torch::Tensor& tokens, const torch::Tensor& wa
 torch::Tensor Mamba::mixer(const Layer& layer, const torch::Tensor& x, LayerCache* cache) const {
   const std::vector<torch::Tensor> xz = linear(x, layer.in_proj).split(inner_, 2);
   const torch::Tensor filter = layer.conv_weight.squeeze(1);
-  const torch::Tensor u = cache ? causal_conv1d_from(master(xz[0]), filter, layer.conv_bias, cache->window)
-                                : causal_conv1d(master(xz[0]), filter, layer.conv_bias);
+  const torch::Tensor u = cache ? causal_conv1d_from(xz[0], filter, layer.conv_bias, cache->window)
+                                : causal_conv1d(xz[0], filter, layer.conv_bias);
   const int64_t N = spec_.state_dim;
-  const std::vector<torch::Tensor> dBC = linear(compute(u), layer.x_proj).split_with_sizes({rank_, N, N}, 2);
+  const std::vector<torch::Tensor> dBC = linear(u, layer.x_proj).split_with_sizes({rank_, N, N}, 2);
   const ScanTensors in{.u = u,
-                       .delta = master(linear(dBC[0], layer.dt_weight)),
+                       .delta = linear(dBC[0], layer.dt_weight),
                        .A = -torch::exp(layer.A_log),
-                       .B = master(dBC[1]),
-                       .C = master(dBC[2]),
+                       .B = dBC[1],
+                       .C = dBC[2],
                        .D = layer.D,
-                       .z = master(xz[1]),
+                       .z = xz[1],
                        .delta_bias = layer.dt_bias};
-  return compute(cache ? selective_scan_from(in, cache->state) : selective_scan(in));
+  return cache ? selective_scan_from(in, cache->state) : selective_scan(in);
 }
 
 torch::Tensor Mamba::logits(const torch::Tensor& x) const { return master(linear(x, embedding_)); }

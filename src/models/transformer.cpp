@@ -83,7 +83,7 @@ std::unique_ptr<ModelCache> Transformer::new_cache(int64_t batch, int64_t max_to
   return cache;
 }
 
-Transformer::Pass Transformer::start_pass(int64_t first, int64_t time) {
+Transformer::Pass Transformer::start_pass(int64_t first, int64_t time) const {
   Pass pass{first, {}, {}, bias_for(first, time), {}};
   const torch::Tensor half = angles(first, time);
   if (half.defined()) {
@@ -94,22 +94,28 @@ Transformer::Pass Transformer::start_pass(int64_t first, int64_t time) {
   return pass;
 }
 
-// A pass over whole rows, without a cache: the CPU has a kernel for all of their attention.
+// A pass over whole rows, without a cache: one operation does all of their attention.
 Transformer::Pass Transformer::start_row(int64_t time) {
-  if (!device().is_cpu()) return start_pass(0, time);
-  Pass pass{0, {}, {}, {}, AttentionPlaces{}};
-  AttentionPlaces& places = *pass.places;
+  if (row_time_ != time) {
+    row_places_ = places_of(time);
+    row_time_ = time;
+  }
+  return {0, {}, {}, {}, row_places_};
+}
+
+AttentionPlaces Transformer::places_of(int64_t time) const {
+  AttentionPlaces places;
   const torch::Tensor angle = angles(0, time);
   if (angle.defined()) {
     places.cos = angle.cos().to(master_dtype());
     places.sin = angle.sin().to(master_dtype());
   }
   if (spec_.architecture == Architecture::alibi)
-    places.slope = torch::tensor(alibi_slopes(spec_.heads), torch::kFloat64).to(master_dtype());
+    places.slope = torch::tensor(alibi_slopes(spec_.heads), torch::kFloat64).to(device(), master_dtype());
   if (spec_.architecture == Architecture::hard_alibi) places.window = attention_windows(spec_, device());
   if (spec_.architecture != Architecture::rope && spec_.score_quirk == ScoreQuirk::published)
     places.twice_from = rotary_;
-  return pass;
+  return places;
 }
 
 // (T, R/2), in float64; undefined where nothing is rotated.
@@ -121,15 +127,12 @@ torch::Tensor Transformer::angles(int64_t first, int64_t time) const {
   return torch::outer(torch::arange(first, first + time, options), frequency);
 }
 
-torch::Tensor Transformer::bias_for(int64_t first, int64_t time) {
+torch::Tensor Transformer::bias_for(int64_t first, int64_t time) const {
   const bool positional = spec_.architecture == Architecture::alibi || spec_.architecture == Architecture::hard_alibi;
   const bool plain_causal = first == 0 || time == 1;
   if (!positional && plain_causal) return {};
   const auto options = torch::TensorOptions().dtype(compute_dtype()).device(device());
-  if (first > 0) return attention_bias(spec_, first, time, first + time, options);
-  if (!square_bias_.defined() || square_bias_.size(1) != time)
-    square_bias_ = attention_bias(spec_, 0, time, time, options);
-  return square_bias_;
+  return attention_bias(spec_, first, time, first + time, options);
 }
 
 torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const torch::Tensor& wanted, const Pass& pass,

@@ -39,17 +39,18 @@ class Transformer : public Model {
     int64_t first;                          // position of the first token
     torch::Tensor cos, sin;                 // (T, rotary), rope only
     torch::Tensor bias;                     // (1 or H, T, K), or undefined: plain causal
-    std::optional<AttentionPlaces> places;  // when a kernel does all of attention: what it needs of the above
+    std::optional<AttentionPlaces> places;  // when one operation does all of attention: what it needs of the above
   };
 
   Layer add_layer(const std::string& prefix);
   Affine add_affine(const std::string& name, int64_t outputs, int64_t inputs);
   NormWeights add_norm(const std::string& name);
 
-  Pass start_pass(int64_t first, int64_t time);
+  Pass start_pass(int64_t first, int64_t time) const;
   Pass start_row(int64_t time);
+  AttentionPlaces places_of(int64_t time) const;
   torch::Tensor angles(int64_t first, int64_t time) const;
-  torch::Tensor bias_for(int64_t first, int64_t time);
+  torch::Tensor bias_for(int64_t first, int64_t time) const;
   // After the last norm; of the `wanted` places, when defined (ForwardContext).
   torch::Tensor hidden(const torch::Tensor& tokens, const torch::Tensor& wanted, const Pass& pass, Cache* cache);
   // The norms that read the stream before layer l, or after the last layer.
@@ -69,7 +70,8 @@ class Transformer : public Model {
   std::vector<Layer> layers_;
   NormWeights final_norm_;
   torch::Tensor unembedding_;
-  torch::Tensor square_bias_;  // of the last T asked for by forward()
+  AttentionPlaces row_places_;  // of rows of row_time_ tokens: the last that forward() was given
+  int64_t row_time_ = 0;
 };
 
 }  // namespace recite

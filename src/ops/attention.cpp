@@ -5,6 +5,7 @@
 
 #include "kernels/attention/attention.h"
 #include "ops/dispatch.h"
+#include "ops/gpu.h"
 
 namespace recite {
 
@@ -33,7 +34,10 @@ AttentionPlaces contiguous(const AttentionPlaces& places) {
 }
 
 // Undefined `log_sum` (B, H, T): not wanted.
-torch::Tensor forward_cpu(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& log_sum) {
+torch::Tensor forward_kernel(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& log_sum) {
+  if constexpr (gpu::built) {
+    if (qkv.is_cuda()) return gpu::attention_forward(qkv, places, log_sum);
+  }
   const auto [batch, time, heads, head] = shape_of(qkv);
   torch::Tensor out = torch::empty({batch, time, heads * head}, qkv.options());
   with_element_type(qkv, [&](auto type) {
@@ -50,7 +54,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
   static torch::Tensor forward(AutogradContext* context, torch::Tensor qkv, AttentionPlaces places) {
     const auto sums = qkv.options().dtype(sums_type(qkv.scalar_type()));
     const torch::Tensor log_sum = torch::empty({qkv.size(0), qkv.size(2), qkv.size(1)}, sums);
-    const torch::Tensor out = forward_cpu(qkv, places, log_sum);
+    const torch::Tensor out = forward_kernel(qkv, places, log_sum);
     context->save_for_backward({qkv, out, log_sum, places.cos, places.sin, places.slope, places.window});
     context->saved_data["twice_from"] = places.twice_from;
     return out;
@@ -60,6 +64,10 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     const tensor_list saved = context->get_saved_variables();
     const torch::Tensor &qkv = saved[0], &out = saved[1], &log_sum = saved[2], dout = gradients[0].contiguous();
     const AttentionPlaces places{saved[3], saved[4], saved[5], saved[6], context->saved_data["twice_from"].toInt()};
+    if constexpr (gpu::built) {
+      if (qkv.is_cuda())
+        return {gpu::attention_backward(qkv, places, out, log_sum, dout.contiguous()), torch::Tensor()};
+    }
     torch::Tensor dqkv = torch::empty_like(qkv);
     with_element_type(qkv, [&](auto type) {
       using Element = decltype(type);
@@ -94,9 +102,9 @@ torch::Tensor bias(const AttentionPlaces& places, int64_t time, torch::TensorOpt
 }  // namespace
 
 torch::Tensor causal_attention(const torch::Tensor& qkv, const AttentionPlaces& places) {
-  if (!qkv.is_cpu()) return composed_causal_attention(qkv, places);
+  if (!qkv.is_cpu() && !gpu::takes(qkv)) return composed_causal_attention(qkv, places);
   if (!torch::GradMode::is_enabled() || !qkv.requires_grad())
-    return forward_cpu(qkv.contiguous(), contiguous(places), {});
+    return forward_kernel(qkv.contiguous(), contiguous(places), {});
   return AttentionFunction::apply(qkv.contiguous(), contiguous(places));
 }
 

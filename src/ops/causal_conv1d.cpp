@@ -2,6 +2,7 @@
 
 #include "kernels/causal_conv1d/causal_conv1d.h"
 #include "ops/dispatch.h"
+#include "ops/gpu.h"
 
 namespace recite {
 
@@ -42,12 +43,21 @@ class ConvFunction : public torch::autograd::Function<ConvFunction> {
  public:
   static torch::Tensor forward(AutogradContext* context, torch::Tensor x, torch::Tensor weight, torch::Tensor bias) {
     context->save_for_backward({x, weight, bias});
+    if constexpr (gpu::built) {
+      if (x.is_cuda()) return gpu::conv_forward(x, weight, bias, {});
+    }
     return forward_cpu(x, weight, bias, {});
   }
 
   static tensor_list backward(AutogradContext* context, tensor_list gradients) {
     const tensor_list saved = context->get_saved_variables();
     const torch::Tensor &x = saved[0], &weight = saved[1], &bias = saved[2], dy = gradients[0].contiguous();
+    if constexpr (gpu::built) {
+      if (x.is_cuda()) {
+        const gpu::ConvGradients d = gpu::conv_backward(x, weight, bias, dy);
+        return {d.x, d.weight, d.bias};
+      }
+    }
     torch::Tensor dx = torch::empty_like(x), dweight = torch::empty_like(weight), dbias = torch::empty_like(bias);
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "causal_conv1d_backward", [&] {
       kernels::causal_conv1d_backward_cpu<scalar_t>(
@@ -63,9 +73,26 @@ torch::Tensor zero_window(const torch::Tensor& x, const torch::Tensor& weight) {
   return torch::zeros({x.size(0), weight.size(1) - 1, x.size(2)}, x.options());
 }
 
+// The CPU's kernel takes elements of the weights' type alone.
+bool converts(const torch::Tensor& x, const torch::Tensor& weight) {
+  return x.is_cpu() && x.scalar_type() != weight.scalar_type();
+}
+
+// After `window`, which stays as it is.
+torch::Tensor continued(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+                        const torch::Tensor& window) {
+  if constexpr (gpu::built) {
+    if (gpu::takes(x)) return gpu::conv_forward(x, weight.contiguous(), bias.contiguous(), window.contiguous());
+  }
+  if (!x.is_cpu()) return composed_causal_conv1d(x, weight, bias, window);
+  return forward_cpu(x.contiguous(), weight.contiguous(), bias.contiguous(), window.contiguous());
+}
+
 }  // namespace
 
 torch::Tensor causal_conv1d(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
+  if (converts(x, weight)) return causal_conv1d(x.to(weight.scalar_type()), weight, bias).to(x.scalar_type());
+  if (gpu::takes(x)) return ConvFunction::apply(x, weight.contiguous(), bias.contiguous());
   if (!x.is_cpu()) return composed_causal_conv1d(x, weight, bias, zero_window(x, weight));
   return ConvFunction::apply(x.contiguous(), weight.contiguous(), bias.contiguous());
 }
@@ -73,13 +100,20 @@ torch::Tensor causal_conv1d(const torch::Tensor& x, const torch::Tensor& weight,
 torch::Tensor causal_conv1d_from(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
                                  torch::Tensor& window) {
   torch::NoGradGuard no_grad;
-  if (x.is_cpu() && x.size(1) == 1) {
-    window = window.contiguous();
-    return step_cpu(x.contiguous(), weight.contiguous(), bias.contiguous(), window);
+  if (converts(x, weight)) {
+    torch::Tensor exact = window.to(weight.scalar_type());
+    const torch::Tensor y = causal_conv1d_from(x.to(weight.scalar_type()), weight, bias, exact);
+    window = exact.to(window.scalar_type());
+    return y.to(x.scalar_type());
   }
-  const torch::Tensor y = x.is_cpu()
-                              ? forward_cpu(x.contiguous(), weight.contiguous(), bias.contiguous(), window.contiguous())
-                              : composed_causal_conv1d(x, weight, bias, window);
+  if (x.size(1) == 1) {
+    window = window.contiguous();
+    if constexpr (gpu::built) {
+      if (gpu::takes(x)) return gpu::conv_step(x, weight.contiguous(), bias.contiguous(), window);
+    }
+    if (x.is_cpu()) return step_cpu(x.contiguous(), weight.contiguous(), bias.contiguous(), window);
+  }
+  const torch::Tensor y = continued(x, weight, bias, window);
   const int64_t kept = weight.size(1) - 1;
   window = torch::cat({window, x}, 1).narrow(1, x.size(1), kept).contiguous();
   return y;
@@ -90,7 +124,7 @@ torch::Tensor composed_causal_conv1d(const torch::Tensor& x, const torch::Tensor
   const torch::Tensor padded = torch::cat({window, x}, 1);  // (B, W-1+T, D)
   torch::Tensor sum = bias;
   for (int64_t k = 0; k < weight.size(1); ++k) sum = sum + weight.select(1, k) * padded.narrow(1, k, x.size(1));
-  return torch::silu(sum);
+  return torch::silu(sum).to(x.scalar_type());
 }
 
 }  // namespace recite

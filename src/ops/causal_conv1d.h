@@ -1,12 +1,13 @@
-// The causal convolution of kernels/causal_conv1d/causal_conv1d.h on tensors, differentiable: the CPU's kernel on the
-// CPU, LibTorch's operations elsewhere.
+// The causal convolution of kernels/causal_conv1d/causal_conv1d.h on tensors, differentiable: by the kernels on the
+// CPU and on a GPU, where float64 has none and is composed of LibTorch's operations.
 #pragma once
 
 #include <torch/torch.h>
 
 namespace recite {
 
-// x (B, T, D), weight (D, W), bias (D) -> silu(bias + convolution) (B, T, D); zeros before t = 0. float32 or float64.
+// x (B, T, D), weight (D, W), bias (D) -> silu(bias + convolution) (B, T, D); zeros before t = 0. x is
+// float32, float64 or bf16, and so are y and `window`; weight and bias are float32 (float64 of float64).
 torch::Tensor causal_conv1d(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
 
 // The same with `window` (B, W-1, D), oldest first, before t = 0; it is replaced by the last W-1 inputs. No gradient.

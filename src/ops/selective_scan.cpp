@@ -2,6 +2,7 @@
 
 #include "kernels/selective_scan/selective_scan.h"
 #include "ops/dispatch.h"
+#include "ops/gpu.h"
 
 namespace recite {
 
@@ -72,6 +73,36 @@ ScanTensors backward_cpu(const ScanTensors& in, const torch::Tensor& states, con
   return d;
 }
 
+torch::Tensor new_states(const ScanTensors& in) {
+  if constexpr (gpu::built) {
+    if (in.u.is_cuda()) return gpu::new_scan_states(in);
+  }
+  const auto [batch, time, channels, state] = shape_of(in);
+  return torch::empty({batch, kernels::scan_checkpoints(time), state, channels}, in.u.options());
+}
+
+torch::Tensor forward_kernel(const ScanTensors& in, const torch::Tensor& initial, const torch::Tensor& states,
+                             const torch::Tensor& final) {
+  if constexpr (gpu::built) {
+    if (in.u.is_cuda()) return gpu::scan_forward(in, initial, states, final);
+  }
+  return forward_cpu(in, initial, states, final);
+}
+
+ScanTensors backward_kernel(const ScanTensors& in, const torch::Tensor& states, const torch::Tensor& dy) {
+  if constexpr (gpu::built) {
+    if (in.u.is_cuda()) return gpu::scan_backward(in, states, dy);
+  }
+  return backward_cpu(in, states, dy);
+}
+
+torch::Tensor step_kernel(const ScanTensors& in, const torch::Tensor& state) {
+  if constexpr (gpu::built) {
+    if (in.u.is_cuda()) return gpu::scan_step(in, state);
+  }
+  return step_cpu(in, state);
+}
+
 class ScanFunction : public torch::autograd::Function<ScanFunction> {
  public:
   static torch::Tensor forward(AutogradContext* context, torch::Tensor u, torch::Tensor delta, torch::Tensor A,
@@ -79,16 +110,15 @@ class ScanFunction : public torch::autograd::Function<ScanFunction> {
                                torch::Tensor delta_bias) {
     const torch::Tensor z = gate.value_or(torch::Tensor());
     const ScanTensors in{u, delta, A, B, C, D, z, delta_bias};
-    const auto [batch, time, channels, state] = shape_of(in);
-    torch::Tensor states = torch::empty({batch, kernels::scan_checkpoints(time), state, channels}, u.options());
+    const torch::Tensor states = new_states(in);
     context->save_for_backward({u, delta, A, B, C, D, z, delta_bias, states});
-    return forward_cpu(in, {}, states, {});
+    return forward_kernel(in, {}, states, {});
   }
 
   static tensor_list backward(AutogradContext* context, tensor_list dy) {
     const tensor_list saved = context->get_saved_variables();
     const ScanTensors in{saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6], saved[7]};
-    const ScanTensors d = backward_cpu(in, saved[8], dy[0].contiguous());
+    const ScanTensors d = backward_kernel(in, saved[8], dy[0].contiguous());
     return {d.u, d.delta, d.A, d.B, d.C, d.D, d.z, d.delta_bias};
   }
 };
@@ -101,36 +131,51 @@ bool wants_gradient(const ScanTensors& in) {
 }
 
 torch::Tensor zero_state(const ScanTensors& in) {
-  return torch::zeros({in.u.size(0), in.A.size(0), in.A.size(1)}, in.u.options());
+  return torch::zeros({in.u.size(0), in.A.size(0), in.A.size(1)}, in.A.options());
 }
+
+// With elements of the type of the others.
+ScanTensors converted(const ScanTensors& in) {
+  const auto type = in.A.scalar_type();
+  return {
+      in.u.to(type), in.delta.to(type), in.A, in.B.to(type), in.C.to(type), in.D, in.z.defined() ? in.z.to(type) : in.z,
+      in.delta_bias};
+}
+
+// The CPU's kernel takes elements of the others' type alone.
+bool converts(const ScanTensors& in) { return in.u.is_cpu() && in.u.scalar_type() != in.A.scalar_type(); }
+
+// As the kernels take them: a GPU's read rows that are parts of wider ones.
+ScanTensors laid_out(const ScanTensors& in) { return in.u.is_cuda() ? in : contiguous(in); }
 
 }  // namespace
 
 torch::Tensor selective_scan(const ScanTensors& in) {
-  if (!in.u.is_cpu()) {
+  if (converts(in)) return selective_scan(converted(in)).to(in.u.scalar_type());
+  if (!in.u.is_cpu() && !gpu::takes(in.u)) {
     torch::Tensor state = zero_state(in);
     return composed_selective_scan(in, state);
   }
-  const ScanTensors c = contiguous(in);
-  if (!wants_gradient(c)) return forward_cpu(c, {}, {}, {});
+  const ScanTensors c = laid_out(in);
+  if (!wants_gradient(c)) return forward_kernel(c, {}, {}, {});
   const auto gate = c.z.defined() ? std::optional(c.z) : std::nullopt;
   return ScanFunction::apply(c.u, c.delta, c.A, c.B, c.C, c.D, gate, c.delta_bias);
 }
 
 torch::Tensor selective_scan_from(const ScanTensors& in, torch::Tensor& state) {
   torch::NoGradGuard no_grad;
-  if (!in.u.is_cpu()) return composed_selective_scan(in, state);
-  if (in.u.size(1) == 1) {
-    state = state.contiguous();
-    return step_cpu(contiguous(in), state);
-  }
+  if (converts(in)) return selective_scan_from(converted(in), state).to(in.u.scalar_type());
+  if (!in.u.is_cpu() && !gpu::takes(in.u)) return composed_selective_scan(in, state);
+  state = state.contiguous();
+  if (in.u.size(1) == 1) return step_kernel(laid_out(in), state);
   const torch::Tensor final = torch::empty_like(state);
-  const torch::Tensor y = forward_cpu(contiguous(in), state.contiguous(), {}, final);
+  const torch::Tensor y = forward_kernel(laid_out(in), state, {}, final);
   state = final;
   return y;
 }
 
-torch::Tensor composed_selective_scan(const ScanTensors& in, torch::Tensor& state) {
+torch::Tensor composed_selective_scan(const ScanTensors& given, torch::Tensor& state) {
+  const ScanTensors in = converted(given);
   const torch::Tensor delta = torch::softplus(in.delta + in.delta_bias);
   const torch::Tensor input = delta * in.u;
   std::vector<torch::Tensor> outputs;
@@ -140,7 +185,7 @@ torch::Tensor composed_selective_scan(const ScanTensors& in, torch::Tensor& stat
     outputs.push_back(torch::matmul(state, in.C.select(1, t).unsqueeze(-1)).squeeze(-1));  // (B, D)
   }
   const torch::Tensor y = torch::stack(outputs, 1) + in.D * in.u;
-  return in.z.defined() ? y * torch::silu(in.z) : y;
+  return (in.z.defined() ? y * torch::silu(in.z) : y).to(given.u.scalar_type());
 }
 
 }  // namespace recite

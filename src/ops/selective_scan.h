@@ -1,12 +1,13 @@
-// The selective scan of kernels/selective_scan/selective_scan.h on tensors, differentiable: the CPU's kernel on the
-// CPU, LibTorch's operations elsewhere.
+// The selective scan of kernels/selective_scan/selective_scan.h on tensors, differentiable: by the kernels on the
+// CPU and on a GPU, where float64 has none and is composed of LibTorch's operations.
 #pragma once
 
 #include <torch/torch.h>
 
 namespace recite {
 
-// All float32, or all float64, on one device. Letters: B batch, T time, D channels, N state.
+// On one device. Elements, of u, delta, B, C, z and y, are float32, float64 or bf16; the others float32 (float64 of
+// float64). Letters: B batch, T time, D channels, N state.
 struct ScanTensors {
   torch::Tensor u;           // (B, T, D)
   torch::Tensor delta;       // (B, T, D), before bias and softplus

@@ -9,6 +9,7 @@
 #include "support/rank_main.h"
 #include "train/compare_ranks.h"
 #include "train/tiny_job.h"
+#include "train/trainer.h"
 
 namespace recite {
 namespace {
@@ -24,10 +25,10 @@ std::unique_ptr<FormedGroup> group_of_all_workers(const std::string& name) {
 
 class OnGpu : public ::testing::TestWithParam<Architecture> {};
 
-TEST_P(OnGpu, LogitsAndGradientsAreThoseOfFloat64OnTheCpu) {
-  const Job job = tiny_job(GetParam(), Precision::float32);
+// Logits and every gradient against those of float64 on the CPU, relative to their norms.
+void expect_near_float64(const Job& job, Precision precision, double tolerance) {
   for (const int64_t time : {1, 2, 17, 129}) {
-    const auto gpu = make_model(job.model, vocabulary_size(job.task), Precision::float32, torch::kCUDA, 3);
+    const auto gpu = make_model(job.model, vocabulary_size(job.task), precision, torch::kCUDA, 3);
     const auto cpu = make_model(job.model, vocabulary_size(job.task), Precision::float64, torch::kCPU, 3);
     torch::manual_seed(1);
     const torch::Tensor tokens = torch::randint(vocabulary_size(job.task), {3, time}, torch::kInt64);
@@ -35,14 +36,41 @@ TEST_P(OnGpu, LogitsAndGradientsAreThoseOfFloat64OnTheCpu) {
     const torch::Tensor weights = torch::randn(on_cpu.sizes(), torch::kFloat64);
     (on_gpu * weights.to(on_gpu.options())).sum().backward();
     (on_cpu * weights).sum().backward();
-    EXPECT_LT(relative_difference({on_gpu.detach().cpu()}, {on_cpu.detach()}), 1e-4) << "T " << time;
+    EXPECT_LT(relative_difference({on_gpu.detach().cpu()}, {on_cpu.detach()}), tolerance) << "T " << time;
     for (size_t i = 0; i < cpu->parameters().size(); ++i) {
       const torch::Tensor expected = cpu->parameters()[i].tensor.grad(), got = gpu->parameters()[i].tensor.grad();
       ASSERT_EQ(expected.defined(), got.defined()) << cpu->parameters()[i].name;
       const double far = (got.cpu().to(torch::kFloat64) - expected).norm().item<double>();
-      EXPECT_TRUE(far <= 1e-4 * expected.norm().item<double>() + 1e-6) << cpu->parameters()[i].name << ", T " << time;
+      EXPECT_LE(far, tolerance * expected.norm().item<double>() + 1e-6) << cpu->parameters()[i].name << ", T " << time;
     }
   }
+}
+
+TEST_P(OnGpu, LogitsAndGradientsAreThoseOfFloat64OnTheCpu) {
+  expect_near_float64(tiny_job(GetParam(), Precision::float32), Precision::float32, 1e-4);
+}
+
+// Wide enough for the kernels that use tensor cores, and for those that take vectors.
+TEST_P(OnGpu, Bf16IsNearFloat64OnTheCpu) {
+  Job job = tiny_job(GetParam(), Precision::bf16);
+  job.model.hidden_size = 128;
+  job.model.heads = 2;
+  job.model.num_masked_heads = 1;
+  job.model.state_dim = 16;
+  expect_near_float64(job, Precision::bf16, 0.06);
+}
+
+TEST_P(OnGpu, TrainingStepsHaveTheSameBitsAgain) {
+  Job job = tiny_job(GetParam(), Precision::bf16);
+  job.model.hidden_size = 128;
+  job.model.heads = 2;
+  job.model.num_masked_heads = 1;
+  SoloCollective alone;
+  Trainer first(job, torch::kCUDA, {alone, alone}), second(job, torch::kCUDA, {alone, alone});
+  for (int step = 0; step < 5; ++step) EXPECT_EQ(first.step().loss, second.step().loss) << step;
+  for (size_t i = 0; i < first.model().parameters().size(); ++i)
+    EXPECT_TRUE(torch::equal(first.model().parameters()[i].tensor, second.model().parameters()[i].tensor))
+        << first.model().parameters()[i].name;
 }
 
 TEST_P(OnGpu, RanksTrainAsOneDoes) {

@@ -37,12 +37,10 @@ void bench(const char* type, const ScanShape& shape, double copied) {
   float* states = memory.unset<float>(states_bytes / 4);
   void* workspace = memory.unset<char>(
       std::max(selective_scan_forward_workspace_bytes(shape), selective_scan_backward_workspace_bytes(shape)) + 16);
-  const double forward = microseconds([&](int) {
-    selective_scan_forward_cuda<Element>(shape, in, {y, D}, states, nullptr, workspace, nullptr);
-  });
-  const double backward = microseconds([&](int) {
-    selective_scan_backward_cuda<Element>(shape, in, states, {dy, D}, gradients, workspace, nullptr);
-  });
+  const double forward = microseconds(
+      [&](int) { selective_scan_forward_cuda<Element>(shape, in, {y, D}, states, nullptr, workspace, nullptr); });
+  const double backward = microseconds(
+      [&](int) { selective_scan_backward_cuda<Element>(shape, in, states, {dy, D}, gradients, workspace, nullptr); });
   const auto size = static_cast<int64_t>(sizeof(Element));
   const double forward_bytes = static_cast<double>((4 * D + 2 * N) * rows * size + states_bytes);
   const double backward_bytes = static_cast<double>((7 * D + 4 * N) * rows * size + states_bytes);
@@ -69,9 +67,8 @@ void bench_step(const ScanShape& shape, double copied) {
                                    true};
   constexpr int turns = 8;  // more states than the cache holds
   float* state = memory.random<float>(turns * B * D * N, -1, 1);
-  const double time = microseconds([&](int i) {
-    selective_scan_step_cuda<Element>(shape, in, {y, D}, state + i % turns * B * D * N, nullptr);
-  });
+  const double time = microseconds(
+      [&](int i) { selective_scan_step_cuda<Element>(shape, in, {y, D}, state + i % turns * B * D * N, nullptr); });
   const double bytes = static_cast<double>(2 * B * D * N * 4 + 4 * B * D * 2);
   std::printf("scan step bf16 B%ld D%ld N%ld: %.1f us, %.1f MB, %.2f of a copy\n", B, D, N, time, bytes / 1e6,
               bytes / time / copied);

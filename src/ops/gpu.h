@@ -1,0 +1,47 @@
+// The operations' GPU side: the kernels of kernels/*/*_cuda.h on tensors, on the current stream. Defined only where
+// `built` is true. Elements are float32 or bf16, parameters and sums float32; a tensor "by rows" is (B, T, width), and
+// may be a part of wider rows.
+#pragma once
+
+#include <torch/torch.h>
+
+#include "ops/attention.h"
+#include "ops/selective_scan.h"
+
+namespace recite::gpu {
+
+#if RECITE_CUDA
+constexpr bool built = true;
+#else
+constexpr bool built = false;
+#endif
+
+// Whether there are kernels for such elements; float64 has none on a GPU.
+inline bool takes(const torch::Tensor& elements) {
+  return built && elements.is_cuda() && elements.scalar_type() != torch::kFloat64;
+}
+
+// qkv and places contiguous; log_sum (B, H, T) float32, or undefined.
+torch::Tensor attention_forward(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& log_sum);
+torch::Tensor attention_backward(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& out,
+                                 const torch::Tensor& log_sum, const torch::Tensor& dout);
+
+// u, delta, B, C, z by rows. initial (B, D, N), states (new_scan_states) and final (B, D, N), each or undefined.
+torch::Tensor new_scan_states(const ScanTensors& in);
+torch::Tensor scan_forward(const ScanTensors& in, const torch::Tensor& initial, const torch::Tensor& states,
+                           const torch::Tensor& final);
+torch::Tensor scan_step(const ScanTensors& in, const torch::Tensor& state);
+ScanTensors scan_backward(const ScanTensors& in, const torch::Tensor& states, const torch::Tensor& dy);
+
+// x by rows. initial, window (B, W-1, D), of x's type, or undefined.
+torch::Tensor conv_forward(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+                           const torch::Tensor& initial);
+torch::Tensor conv_step(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+                        const torch::Tensor& window);
+struct ConvGradients {
+  torch::Tensor x, weight, bias;
+};
+ConvGradients conv_backward(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+                            const torch::Tensor& dy);
+
+}  // namespace recite::gpu
