@@ -1,0 +1,87 @@
+// Threads that keep their columns over many rows: packs of neighbours, and sums over rows that several blocks share.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/vectors.cuh"
+
+namespace recite::kernels {
+
+// Neighbours that one instruction moves, as they are in memory: loaded ahead, they wait in few registers.
+template <class Element, int Size>
+struct alignas(Size * sizeof(Element)) Pack {
+  Element values[Size];
+};
+
+// Whether packs can be moved from the arrays' begins on; an absent one stands in no one's way.
+template <int Size, class... Elements>
+bool hold_packs(const Elements*... arrays) {
+  return (... && (reinterpret_cast<uintptr_t>(arrays) % sizeof(Pack<Elements, Size>) == 0));
+}
+
+// Numbers column..column+Size-1 of a row of `width` numbers; past the end they are 0. Aligned: the row holds packs, and
+// column and width are multiples of Size.
+template <bool Aligned, int Size, class Element>
+__device__ Pack<Element, Size> load_pack(const Element* row, int column, int width) {
+  Pack<Element, Size> pack;
+  if constexpr (Aligned) {
+    if (column < width) return *reinterpret_cast<const Pack<Element, Size>*>(row + column);
+#pragma unroll
+    for (int i = 0; i < Size; ++i) pack.values[i] = from_float<Element>(0);
+  } else {
+#pragma unroll
+    for (int i = 0; i < Size; ++i) pack.values[i] = column + i < width ? row[column + i] : from_float<Element>(0);
+  }
+  return pack;
+}
+template <bool Aligned, int Size, class Element>
+__device__ void store_pack(const float (&from)[Size], Element* row, int column, int width) {
+  if constexpr (Aligned) {
+    if (column >= width) return;
+    Pack<Element, Size> pack;
+#pragma unroll
+    for (int i = 0; i < Size; ++i) pack.values[i] = from_float<Element>(from[i]);
+    *reinterpret_cast<Pack<Element, Size>*>(row + column) = pack;
+  } else {
+#pragma unroll
+    for (int i = 0; i < Size; ++i)
+      if (column + i < width) row[column + i] = from_float<Element>(from[i]);
+  }
+}
+
+template <bool Aligned, int Size>
+__device__ void load_floats(const float* row, int column, int width, float (&to)[Size]) {
+  const Pack<float, Size> pack = load_pack<Aligned, Size>(row, column, width);
+#pragma unroll
+  for (int i = 0; i < Size; ++i) to[i] = pack.values[i];
+}
+
+template <int Arrays>
+struct ColumnSums {
+  float* to[Arrays];  // (columns) each; null: not wanted
+};
+
+constexpr int share_warps = 16;
+
+// Adds the blocks' shares (count, Arrays, columns): warps add every share_warps-th, then those sums are added in order.
+template <int Arrays>
+__global__ __launch_bounds__(32 * share_warps) void add_shares(const float* shares, int count, int columns,
+                                                               const __grid_constant__ ColumnSums<Arrays> sums) {
+  __shared__ float shared[share_warps][32];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, column = blockIdx.x * 32 + lane, array = blockIdx.y;
+  float* to = sums.to[array];
+  if (!to) return;
+  float sum = 0;
+  if (column < columns) {
+#pragma unroll 8
+    for (int k = warp; k < count; k += share_warps)
+      sum += shares[(static_cast<int64_t>(k) * Arrays + array) * columns + column];
+  }
+  shared[warp][lane] = sum;
+  __syncthreads();
+  if (warp != 0 || column >= columns) return;
+  for (int k = 1; k < share_warps; ++k) sum += shared[k][lane];
+  to[column] = sum;
+}
+
+}  // namespace recite::kernels

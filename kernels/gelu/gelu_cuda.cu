@@ -1,0 +1,204 @@
+#include "kernels/gelu/gelu_cuda.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+
+#include "kernels/cuda/columns.cuh"
+#include "kernels/cuda/launch.h"
+
+namespace recite::kernels {
+
+namespace {
+
+// A block is a tile: a pack of 16 bytes for each lane, and every gelu_warps-th of its rows for each warp.
+constexpr int gelu_warps = 8;
+constexpr int forward_rows = 4, backward_rows = 4;  // whose loads are on their way at once
+template <class Element>
+constexpr int gelu_pack = 16 / static_cast<int>(sizeof(Element));
+
+template <class Element>
+struct GeluTile {
+  int64_t begin, end;  // rows of a warp, every gelu_warps-th
+  int column, columns;
+
+  __device__ GeluTile(int64_t rows, int columns_, int64_t rows_of_block)
+      : begin(blockIdx.y * rows_of_block + threadIdx.x / 32),
+        end(min(rows, (blockIdx.y + 1) * rows_of_block)),
+        column((blockIdx.x * 32 + threadIdx.x % 32) * gelu_pack<Element>),
+        columns(columns_) {}
+};
+
+// The standard normal distribution's density and distribution function. Q(|x|) = density(x) sqrt(pi / 2) erfcx(z),
+// z = |x| / sqrt(2), and erfcx(z) / t is nearly a polynomial of s = 2 t - 1, t = 1 / (1 + 0.45 z): of degree 9 to
+// 3.9e-8 (kernels/simd/math.h). Half the instructions of erff and expf, which would take longer than the memory.
+struct Normal {
+  float density, distribution;
+};
+__device__ Normal normal(float x) {
+  constexpr float c[] = {0.46714029121240164f,     0.33543456120692602f,    0.16278914891576412f,
+                         0.042139001178856356f,    -0.0028570213370573468f, -0.0051351830799745429f,
+                         -0.00014665371901204063f, 0.00069955320057830011f, 1.6884499729039922e-5f,
+                         -8.0601701624528278e-5f};
+  constexpr float rate = 0.318198052f, inverse_sqrt_2_pi = 0.398942280f;  // 0.45 / sqrt(2)
+  const float e = exp2_fast(x * x * (-log2_e / 2));
+  const float t = reciprocal(1 + rate * fabsf(x)), s = 2 * t - 1;
+  float p = c[9];
+#pragma unroll
+  for (int i = 8; i >= 0; --i) p = p * s + c[i];
+  const float tail = 0.5f * e * t * p;
+  return {inverse_sqrt_2_pi * e, x < 0 ? tail : 1 - tail};
+}
+
+template <bool Aligned, int Rows, class Element>
+__device__ void forward_batch(const GeluTile<Element>& tile, int64_t row, const Element* u,
+                              const float (&bias)[gelu_pack<Element>], Element* y) {
+  constexpr int size = gelu_pack<Element>;
+  Pack<Element, size> inputs[Rows];
+#pragma unroll
+  for (int r = 0; r < Rows; ++r)
+    inputs[r] = load_pack<Aligned, size>(u + (row + r * gelu_warps) * tile.columns, tile.column, tile.columns);
+#pragma unroll
+  for (int r = 0; r < Rows; ++r) {
+    float values[size];
+#pragma unroll
+    for (int i = 0; i < size; ++i) {
+      const float x = to_float(inputs[r].values[i]) + bias[i];
+      values[i] = x * normal(x).distribution;
+    }
+    store_pack<Aligned>(values, y + (row + r * gelu_warps) * tile.columns, tile.column, tile.columns);
+  }
+}
+
+template <class Element, bool Aligned>
+__global__ __launch_bounds__(32 * gelu_warps) void gelu_forward(int64_t rows, int columns, int64_t rows_of_block,
+                                                                const Element* u, const float* bias, Element* y) {
+  const GeluTile<Element> tile(rows, columns, rows_of_block);
+  float added[gelu_pack<Element>];
+  load_floats<Aligned>(bias, tile.column, columns, added);
+  int64_t row = tile.begin;
+  for (; row + (forward_rows - 1) * gelu_warps < tile.end; row += forward_rows * gelu_warps)
+    forward_batch<Aligned, forward_rows>(tile, row, u, added, y);
+  for (; row < tile.end; row += gelu_warps) forward_batch<Aligned, 1>(tile, row, u, added, y);
+}
+
+template <bool Aligned, int Rows, class Element>
+__device__ void backward_batch(const GeluTile<Element>& tile, int64_t row, const Element* u,
+                               const float (&bias)[gelu_pack<Element>], const Element* dy, Element* du,
+                               float (&sums)[gelu_pack<Element>]) {
+  constexpr int size = gelu_pack<Element>;
+  Pack<Element, size> inputs[Rows], gradients[Rows];
+#pragma unroll
+  for (int r = 0; r < Rows; ++r) {
+    const int64_t begin = (row + r * gelu_warps) * tile.columns;
+    inputs[r] = load_pack<Aligned, size>(u + begin, tile.column, tile.columns);
+    gradients[r] = load_pack<Aligned, size>(dy + begin, tile.column, tile.columns);
+  }
+#pragma unroll
+  for (int r = 0; r < Rows; ++r) {
+    float dx[size];
+#pragma unroll
+    for (int i = 0; i < size; ++i) {
+      const float x = to_float(inputs[r].values[i]) + bias[i];
+      const Normal of = normal(x);
+      dx[i] = to_float(gradients[r].values[i]) * (of.distribution + x * of.density);
+      sums[i] += dx[i];
+    }
+    store_pack<Aligned>(dx, du + (row + r * gelu_warps) * tile.columns, tile.column, tile.columns);
+  }
+}
+
+template <class Element, bool Aligned>
+__global__ __launch_bounds__(32 * gelu_warps) void gelu_backward(int64_t rows, int columns, int64_t rows_of_block,
+                                                                 const Element* u, const float* bias, const Element* dy,
+                                                                 Element* du, float* shares) {
+  constexpr int size = gelu_pack<Element>;
+  __shared__ float shared[gelu_warps][size][32];
+  const GeluTile<Element> tile(rows, columns, rows_of_block);
+  float added[size], sums[size] = {};
+  load_floats<Aligned>(bias, tile.column, columns, added);
+  int64_t row = tile.begin;
+  for (; row + (backward_rows - 1) * gelu_warps < tile.end; row += backward_rows * gelu_warps)
+    backward_batch<Aligned, backward_rows>(tile, row, u, added, dy, du, sums);
+  for (; row < tile.end; row += gelu_warps) backward_batch<Aligned, 1>(tile, row, u, added, dy, du, sums);
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll
+  for (int i = 0; i < size; ++i) shared[warp][i][lane] = sums[i];
+  __syncthreads();
+  if (warp > 0) return;
+#pragma unroll
+  for (int i = 0; i < size; ++i)
+    for (int other = 1; other < gelu_warps; ++other) sums[i] += shared[other][i][lane];
+  store_pack<Aligned>(sums, shares + static_cast<int64_t>(blockIdx.y) * columns, tile.column, columns);
+}
+
+// How the blocks lie on an array: by its shape alone, since the order of sums follows from it.
+struct GeluGrid {
+  int64_t rows_of_block;
+  dim3 blocks;
+};
+template <class Element>
+GeluGrid gelu_grid(const GeluShape& shape) {
+  constexpr int64_t most_rows = 16 * gelu_warps, blocks_wanted = 2048;
+  const int64_t width = 32 * gelu_pack<Element>, tiles = (shape.columns + width - 1) / width;
+  const int64_t batches = shape.rows * tiles / (blocks_wanted * gelu_warps);
+  // Larger arrays than 65535 blocks of most_rows take more rows a block.
+  const int64_t rows =
+      std::max(std::clamp<int64_t>(batches * gelu_warps, gelu_warps, most_rows), (shape.rows + 65534) / 65535);
+  return {rows, dim3(static_cast<unsigned>(tiles), static_cast<unsigned>((shape.rows + rows - 1) / rows))};
+}
+
+void check_gelu_shape(const GeluShape& shape) {
+  if (shape.rows < 1 || shape.columns < 1) throw std::invalid_argument("GELU on the GPU: an empty array");
+  if (shape.columns > (1 << 24)) throw std::invalid_argument("GELU on the GPU: more than 2^24 columns");
+}
+
+template <class Element>
+bool is_aligned(const GeluShape& shape, const Element* u, const float* bias, const Element* dy, const Element* to) {
+  return shape.columns % gelu_pack<Element> == 0 && hold_packs<gelu_pack<Element>>(u, dy, to) &&
+         reinterpret_cast<uintptr_t>(bias) % 16 == 0;
+}
+
+}  // namespace
+
+template <class Element>
+void bias_gelu_forward_cuda(const GeluShape& shape, const Element* u, const float* bias, Element* y,
+                            cudaStream_t stream) {
+  check_gelu_shape(shape);
+  const GeluGrid grid = gelu_grid<Element>(shape);
+  const bool aligned = is_aligned<Element>(shape, u, bias, nullptr, y);
+  launch("GELU", aligned ? gelu_forward<Element, true> : gelu_forward<Element, false>, grid.blocks, 32 * gelu_warps, 0,
+         stream, shape.rows, static_cast<int>(shape.columns), grid.rows_of_block, u, bias, y);
+}
+
+int64_t bias_gelu_backward_workspace_bytes(const GeluShape& shape) {
+  check_gelu_shape(shape);
+  const unsigned shares = std::max(gelu_grid<float>(shape).blocks.y, gelu_grid<__nv_bfloat16>(shape).blocks.y);
+  return shares * shape.columns * static_cast<int64_t>(sizeof(float));
+}
+
+template <class Element>
+void bias_gelu_backward_cuda(const GeluShape& shape, const Element* u, const float* bias, const Element* dy,
+                             Element* du, float* dbias, void* workspace, cudaStream_t stream) {
+  constexpr const char* what = "GELU's gradient";
+  check_gelu_shape(shape);
+  const GeluGrid grid = gelu_grid<Element>(shape);
+  const auto columns = static_cast<int>(shape.columns);
+  auto* shares = static_cast<float*>(workspace);
+  const bool aligned = is_aligned<Element>(shape, u, bias, dy, du);
+  launch(what, aligned ? gelu_backward<Element, true> : gelu_backward<Element, false>, grid.blocks, 32 * gelu_warps, 0,
+         stream, shape.rows, columns, grid.rows_of_block, u, bias, dy, du, shares);
+  launch(what, add_shares<1>, dim3(static_cast<unsigned>((columns + 31) / 32)), 32 * share_warps, 0, stream, shares,
+         static_cast<int>(grid.blocks.y), columns, ColumnSums<1>{{dbias}});
+}
+
+#define RECITE_GELU(Element)                                                                                      \
+  template void bias_gelu_forward_cuda(const GeluShape&, const Element*, const float*, Element*, cudaStream_t);   \
+  template void bias_gelu_backward_cuda(const GeluShape&, const Element*, const float*, const Element*, Element*, \
+                                        float*, void*, cudaStream_t);
+RECITE_GELU(float)
+RECITE_GELU(__nv_bfloat16)
+#undef RECITE_GELU
+
+}  // namespace recite::kernels
