@@ -100,28 +100,35 @@ __device__ void reverse(BackwardShared<Tile>& shared, int k, const TileArray<Til
 template <bool Aligned, class Element, class Tile>
 __device__ void load_interval(const BackwardArguments<Element>& in, int64_t row, int steps, int block_first,
                               BackwardShared<Tile>& shared) {
-  constexpr int channels = Tile::block_channels, vectors = channels / 8;
-  for (int j = threadIdx.x; j < scan_interval * vectors; j += scan_threads) {
-    const int k = j / vectors, c = j % vectors * 8, column = block_first + c;
-    float d[8] = {}, u[8] = {}, g[8] = {}, z[8];  // past the end: a step that changes nothing
-    if (k < steps && column < in.channels) {
-      load<Aligned>(in.u, row + k, column, in.channels, u);
-      load<Aligned>(in.delta, row + k, column, in.channels, d);
-      load<Aligned>(in.dy, row + k, column, in.channels, g);
-      if (in.z.data) {
-        load<Aligned>(in.z, row + k, column, in.channels, z);
-        multiply_gate(z, g);
-      }
-      make_steps(in.softplus, shared.bias + c, d);
+  using Vector = IntervalVector<Tile>;
+  float d[Vector::count][8], u[Vector::count][8], g[Vector::count][8], z[Vector::count][8];
+  const Rows<const Element>& gate = in.z.data ? in.z : in.u;
 #pragma unroll
-      for (int e = 0; e < 8; ++e) u[e] *= d[e];
-    }
-    pack(d, shared.delta + k * channels + c);
-    pack(u, shared.weight + k * channels + c);
-    pack(g, shared.gradient + k * channels + c);
+  for (int i = 0; i < Vector::count; ++i) {
+    const Vector v(i, steps, block_first, in.channels);
+    const int column = Aligned ? v.column : block_first + v.channel;
+    load<Aligned>(in.u, row + v.row, column, in.channels, u[i]);
+    load<Aligned>(in.delta, row + v.row, column, in.channels, d[i]);
+    load<Aligned>(in.dy, row + v.row, column, in.channels, g[i]);
+    load<Aligned>(gate, row + v.row, column, in.channels, z[i]);
   }
-  load_states_of_interval<Aligned, Tile::state>(in.B, row, steps, in.state, shared.B[0]);
-  load_states_of_interval<Aligned, Tile::state>(in.C, row, steps, in.state, shared.C[0]);
+  load_states_of_interval<Aligned, Tile::state, 2>({in.B, in.C}, row, steps, in.state, {shared.B[0], shared.C[0]});
+#pragma unroll
+  for (int i = 0; i < Vector::count; ++i) {
+    const Vector v(i, steps, block_first, in.channels);
+    if (!v.exists) break;
+    make_steps(in.softplus, shared.bias + v.channel, d[i]);
+    if (in.z.data) multiply_gate(z[i], g[i]);
+#pragma unroll
+    for (int e = 0; e < 8; ++e) {  // outside: a step that changes nothing
+      d[i][e] = v.valid ? d[i][e] : 0;
+      g[i][e] = v.valid ? g[i][e] : 0;
+      u[i][e] *= d[i][e];
+    }
+    pack(d[i], shared.delta + v.at);
+    pack(u[i], shared.weight + v.at);
+    pack(g[i], shared.gradient + v.at);
+  }
 }
 
 // What the block will read for the full interval of `row`, whose kept states are `states`.
@@ -147,17 +154,18 @@ __device__ void prefetch_interval(const BackwardArguments<Element>& in, int64_t 
 template <bool Aligned, class Element, class Tile>
 __device__ void store_gradients(const BackwardArguments<Element>& in, int64_t row, int steps, int block_first,
                                 BackwardShared<Tile>& shared) {
-  constexpr int channels = Tile::block_channels, vectors = channels / 8;
-  for (int j = threadIdx.x; j < scan_interval * vectors; j += scan_threads) {
-    const int k = j / vectors, c = j % vectors * 8, column = block_first + c, at = k * channels + c;
-    if (k >= steps || column >= in.channels) continue;
+  using Vector = IntervalVector<Tile>;
+  const Rows<const Element>& gated = in.z.data ? in.z : in.u;
+#pragma unroll
+  for (int i = 0; i < Vector::count; ++i) {
+    const Vector vector(i, steps, block_first, in.channels);
+    if (!vector.exists || !vector.valid) continue;
+    const int k = vector.step, c = vector.channel, at = vector.at, column = block_first + c;
     float u[8], x[8], z[8], dy[8], v[8], g[8], D[8];
     load<Aligned>(in.u, row + k, column, in.channels, u);
     load<Aligned>(in.delta, row + k, column, in.channels, x);
-    if (in.z.data) {
-      load<Aligned>(in.z, row + k, column, in.channels, z);
-      load<Aligned>(in.dy, row + k, column, in.channels, dy);
-    }
+    load<Aligned>(gated, row + k, column, in.channels, z);
+    load<Aligned>(in.dy, row + k, column, in.channels, dy);
     unpack(shared.D + c, D);
     if (in.z.data) {
       unpack(shared.y + at, v);

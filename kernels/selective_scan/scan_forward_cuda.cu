@@ -22,22 +22,26 @@ struct ForwardShared {
 template <bool Aligned, class Element, class Tile>
 __device__ void load_interval(const ForwardArguments<Element>& in, int64_t row, int steps, int block_first,
                               ForwardShared<Tile>& shared) {
-  constexpr int vectors = Tile::block_channels / 8;
-  for (int j = threadIdx.x; j < scan_interval * vectors; j += scan_threads) {
-    const int k = j / vectors, c = j % vectors * 8, column = block_first + c;
-    float d[8] = {}, u[8] = {};
-    if (k < steps && column < in.channels) {
-      load<Aligned>(in.u, row + k, column, in.channels, u);
-      load<Aligned>(in.delta, row + k, column, in.channels, d);
-      make_steps(in.softplus, shared.bias + c, d);
+  using Vector = IntervalVector<Tile>;
+  float d[Vector::count][8], u[Vector::count][8];
 #pragma unroll
-      for (int e = 0; e < 8; ++e) u[e] *= d[e];
-    }
-    pack(d, &shared.delta[k][c]);
-    pack(u, &shared.weight[k][c]);
+  for (int i = 0; i < Vector::count; ++i) {
+    const Vector v(i, steps, block_first, in.channels);
+    const int column = Aligned ? v.column : block_first + v.channel;
+    load<Aligned>(in.u, row + v.row, column, in.channels, u[i]);
+    load<Aligned>(in.delta, row + v.row, column, in.channels, d[i]);
   }
-  load_states_of_interval<Aligned, Tile::state>(in.B, row, steps, in.state, shared.B[0]);
-  load_states_of_interval<Aligned, Tile::state>(in.C, row, steps, in.state, shared.C[0]);
+  load_states_of_interval<Aligned, Tile::state, 2>({in.B, in.C}, row, steps, in.state, {shared.B[0], shared.C[0]});
+#pragma unroll
+  for (int i = 0; i < Vector::count; ++i) {
+    const Vector v(i, steps, block_first, in.channels);
+    if (!v.exists) break;
+    make_steps(in.softplus, shared.bias + v.channel, d[i]);
+#pragma unroll
+    for (int e = 0; e < 8; ++e) u[i][e] *= d[i][e];
+    pack(d[i], &shared.delta[0][v.at]);
+    pack(u[i], &shared.weight[0][v.at]);
+  }
 }
 
 // What the block will read for the interval of `row`.
@@ -57,19 +61,27 @@ __device__ void prefetch_interval(const ForwardArguments<Element>& in, int64_t r
 template <bool Aligned, class Element, class Tile>
 __device__ void store_outputs(const ForwardArguments<Element>& in, int64_t row, int steps, int block_first,
                               const ForwardShared<Tile>& shared) {
-  constexpr int vectors = Tile::block_channels / 8;
-  for (int j = threadIdx.x; j < scan_interval * vectors; j += scan_threads) {
-    const int k = j / vectors, c = j % vectors * 8, column = block_first + c;
-    if (k >= steps || column >= in.channels) continue;
-    float y[8], u[8], z[8], D[8];
-    load<Aligned>(in.u, row + k, column, in.channels, u);
-    if (in.z.data) load<Aligned>(in.z, row + k, column, in.channels, z);
-    unpack(&shared.sums[k][c], y);
-    unpack(shared.D + c, D);
+  using Vector = IntervalVector<Tile>;
+  float u[Vector::count][8], z[Vector::count][8];
+  const Rows<const Element>& gate = in.z.data ? in.z : in.u;
 #pragma unroll
-    for (int e = 0; e < 8; ++e) y[e] += D[e] * u[e];
-    if (in.z.data) multiply_gate(z, y);
-    store<Aligned>(in.y, row + k, column, in.channels, y);
+  for (int i = 0; i < Vector::count; ++i) {
+    const Vector v(i, steps, block_first, in.channels);
+    const int column = Aligned ? v.column : block_first + v.channel;
+    load<Aligned>(in.u, row + v.row, column, in.channels, u[i]);
+    load<Aligned>(gate, row + v.row, column, in.channels, z[i]);
+  }
+#pragma unroll
+  for (int i = 0; i < Vector::count; ++i) {
+    const Vector v(i, steps, block_first, in.channels);
+    if (!v.exists || !v.valid) continue;
+    float y[8], D[8];
+    unpack(&shared.sums[0][v.at], y);
+    unpack(shared.D + v.channel, D);
+#pragma unroll
+    for (int e = 0; e < 8; ++e) y[e] += D[e] * u[i][e];
+    if (in.z.data) multiply_gate(z[i], y);
+    store<Aligned>(in.y, row + v.step, block_first + v.channel, in.channels, y);
   }
 }
 
