@@ -19,28 +19,37 @@ struct ForwardShared {
   float D[channels], bias[channels];
 };
 
+// float32 vectors take twice the registers while they are under way.
+template <class Element, class Tile>
+constexpr int vectors_at_once = sizeof(Element) == 2 ? IntervalVector<Tile>::count : 1;
+
 template <bool Aligned, class Element, class Tile>
 __device__ void load_interval(const ForwardArguments<Element>& in, int64_t row, int steps, int block_first,
                               ForwardShared<Tile>& shared) {
   using Vector = IntervalVector<Tile>;
-  float d[Vector::count][8], u[Vector::count][8];
+  constexpr int batch = vectors_at_once<Element, Tile>;
 #pragma unroll
-  for (int i = 0; i < Vector::count; ++i) {
-    const Vector v(i, steps, block_first, in.channels);
-    const int column = Aligned ? v.column : block_first + v.channel;
-    load<Aligned>(in.u, row + v.row, column, in.channels, u[i]);
-    load<Aligned>(in.delta, row + v.row, column, in.channels, d[i]);
-  }
-  load_states_of_interval<Aligned, Tile::state, 2>({in.B, in.C}, row, steps, in.state, {shared.B[0], shared.C[0]});
+  for (int first = 0; first < Vector::count; first += batch) {
+    float d[batch][8], u[batch][8];
 #pragma unroll
-  for (int i = 0; i < Vector::count; ++i) {
-    const Vector v(i, steps, block_first, in.channels);
-    if (!v.exists) break;
-    make_steps(in.softplus, shared.bias + v.channel, d[i]);
+    for (int i = 0; i < batch; ++i) {
+      const Vector v(first + i, steps, block_first, in.channels);
+      const int column = Aligned ? v.column : block_first + v.channel;
+      load<Aligned>(in.u, row + v.row, column, in.channels, u[i]);
+      load<Aligned>(in.delta, row + v.row, column, in.channels, d[i]);
+    }
+    if (first == 0)
+      load_states_of_interval<Aligned, Tile::state, 2>({in.B, in.C}, row, steps, in.state, {shared.B[0], shared.C[0]});
 #pragma unroll
-    for (int e = 0; e < 8; ++e) u[i][e] *= d[i][e];
-    pack(d[i], &shared.delta[0][v.at]);
-    pack(u[i], &shared.weight[0][v.at]);
+    for (int i = 0; i < batch; ++i) {
+      const Vector v(first + i, steps, block_first, in.channels);
+      if (!v.exists) break;
+      make_steps(in.softplus, shared.bias + v.channel, d[i]);
+#pragma unroll
+      for (int e = 0; e < 8; ++e) u[i][e] *= d[i][e];
+      pack(d[i], &shared.delta[0][v.at]);
+      pack(u[i], &shared.weight[0][v.at]);
+    }
   }
 }
 
@@ -62,26 +71,30 @@ template <bool Aligned, class Element, class Tile>
 __device__ void store_outputs(const ForwardArguments<Element>& in, int64_t row, int steps, int block_first,
                               const ForwardShared<Tile>& shared) {
   using Vector = IntervalVector<Tile>;
-  float u[Vector::count][8], z[Vector::count][8];
+  constexpr int batch = vectors_at_once<Element, Tile>;
   const Rows<const Element>& gate = in.z.data ? in.z : in.u;
 #pragma unroll
-  for (int i = 0; i < Vector::count; ++i) {
-    const Vector v(i, steps, block_first, in.channels);
-    const int column = Aligned ? v.column : block_first + v.channel;
-    load<Aligned>(in.u, row + v.row, column, in.channels, u[i]);
-    load<Aligned>(gate, row + v.row, column, in.channels, z[i]);
-  }
+  for (int first = 0; first < Vector::count; first += batch) {
+    float u[batch][8], z[batch][8];
 #pragma unroll
-  for (int i = 0; i < Vector::count; ++i) {
-    const Vector v(i, steps, block_first, in.channels);
-    if (!v.exists || !v.valid) continue;
-    float y[8], D[8];
-    unpack(&shared.sums[0][v.at], y);
-    unpack(shared.D + v.channel, D);
+    for (int i = 0; i < batch; ++i) {
+      const Vector v(first + i, steps, block_first, in.channels);
+      const int column = Aligned ? v.column : block_first + v.channel;
+      load<Aligned>(in.u, row + v.row, column, in.channels, u[i]);
+      load<Aligned>(gate, row + v.row, column, in.channels, z[i]);
+    }
 #pragma unroll
-    for (int e = 0; e < 8; ++e) y[e] += D[e] * u[i][e];
-    if (in.z.data) multiply_gate(z[i], y);
-    store<Aligned>(in.y, row + v.step, block_first + v.channel, in.channels, y);
+    for (int i = 0; i < batch; ++i) {
+      const Vector v(first + i, steps, block_first, in.channels);
+      if (!v.exists || !v.valid) continue;
+      float y[8], D[8];
+      unpack(&shared.sums[0][v.at], y);
+      unpack(shared.D + v.channel, D);
+#pragma unroll
+      for (int e = 0; e < 8; ++e) y[e] += D[e] * u[i][e];
+      if (in.z.data) multiply_gate(z[i], y);
+      store<Aligned>(in.y, row + v.step, block_first + v.channel, in.channels, y);
+    }
   }
 }
 
