@@ -49,7 +49,6 @@ __global__ __launch_bounds__(scan_threads) void chunk_sums(ScanArguments<Element
       pack(w[j], &weight[0][v.at]);
     }
     __syncthreads();
-#pragma unroll(unrolled_steps <Tile>)
     for (int j = 0; j < steps; ++j) {
       const int k = Reverse ? steps - 1 - j : j;
       float d[Tile::channels], w[Tile::channels], v[Tile::states];

@@ -34,10 +34,6 @@ using NarrowTile = ScanTile<N, N == 256 ? 2 : 4, N == 256 ? 8 : 4>;
 template <int N>
 using WideTile = ScanTile<N, 4, N == 16 ? 4 : 8>;
 
-// Small tiles leave registers for several steps at once, which hide each other's latency.
-template <class Tile>
-constexpr int unrolled_steps = Tile::channels* Tile::states <= 16 ? 4 : 1;
-
 template <class Tile>
 using TileArray = float[Tile::channels][Tile::states];
 

@@ -130,7 +130,7 @@ __global__ __launch_bounds__(scan_threads, 4) void scan_forward(ForwardArguments
       store_padded_tile<Tile>(h, first, in.channels,
                               in.states + (static_cast<int64_t>(b) * intervals + t0 / scan_interval) * in.channels * N);
     __syncthreads();
-#pragma unroll(unrolled_steps <Tile>)
+#pragma unroll 1
     for (int k = 0; k < steps; ++k) {
       float d[Tile::channels], w[Tile::channels], y[Tile::channels] = {};
       float Bk[Tile::states], Ck[Tile::states];
