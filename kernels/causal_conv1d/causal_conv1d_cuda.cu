@@ -95,7 +95,7 @@ __device__ void copy_vectors(const Vector* from, Vector* to) {
 }
 
 template <class Element, int Width, bool Aligned>
-__global__ __launch_bounds__(conv_threads) void conv_forward(ConvArguments<Element> in) {
+__global__ __launch_bounds__(conv_threads, 4) void conv_forward(ConvArguments<Element> in) {
   const Place at = place_of(in);
   if (at.channel >= in.channels || at.begin >= at.end) return;
   Vector weight[Width], bias, x[Width - 1 + conv_steps];  // x[k] is step t - Width + 1 + k

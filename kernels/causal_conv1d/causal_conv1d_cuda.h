@@ -2,8 +2,9 @@
 // may be null: zeros. Every pointer is device memory.
 //
 // Element is float or __nv_bfloat16; arithmetic, weight (D, W), bias (D) and their gradients are float32. Rows
-// (kernels/cuda/rows.h) are D wide and may be parts of wider arrays; vectors are used where a row array begins at a
-// multiple of 16 bytes and its stride is a multiple of 16 bytes, else the kernels read and write single numbers.
+// (kernels/cuda/rows.h) are D wide and may be parts of wider arrays. Fast where every row array begins at a multiple of
+// 16 bytes and its stride is a multiple of 16 bytes, and D is a multiple of 8; else the kernels read and write single
+// numbers.
 //
 // The work is queued on `stream`; nothing waits for it. Two runs give the same bits: no atomics, sums in a fixed order
 // that depends on the shape alone. Throws std::invalid_argument for what is not supported, std::runtime_error when CUDA

@@ -25,24 +25,29 @@ __global__ __launch_bounds__(scan_threads) void chunk_sums(ScanArguments<Element
     if (steps <= 0) continue;
     const int64_t row = static_cast<int64_t>(b) * in.time + t0;
     __syncthreads();
-    for (int j = threadIdx.x; j < scan_interval * channels / 8; j += scan_threads) {
-      const int k = j / (channels / 8), c = j % (channels / 8) * 8, column = block_first + c;
-      float d[8] = {}, w[8] = {}, z[8];
-      if (k < steps && column < in.channels) {
-        load<Aligned>(in.delta, row + k, column, in.channels, d);
-        load<Aligned>(Reverse ? in.dy : in.u, row + k, column, in.channels, w);
-        if (Reverse && in.z.data) {
-          load<Aligned>(in.z, row + k, column, in.channels, z);
-          multiply_gate(z, w);
-        }
-        make_steps(in.softplus, bias + c, d);
+    const Rows<const Element>&gate = Reverse && in.z.data ? in.z : in.u, &from = Reverse ? in.dy : in.u;
+    using Vector = IntervalVector<Tile>;
+    float d[Vector::count][8], w[Vector::count][8], z[Vector::count][8];
 #pragma unroll
-        for (int e = 0; e < 8 && !Reverse; ++e) w[e] *= d[e];
-      }
-      pack(d, &delta[k][c]);
-      pack(w, &weight[k][c]);
+    for (int j = 0; j < Vector::count; ++j) {
+      const Vector v(j, steps, block_first, in.channels);
+      const int column = Aligned ? v.column : block_first + v.channel;
+      load<Aligned>(in.delta, row + v.row, column, in.channels, d[j]);
+      load<Aligned>(from, row + v.row, column, in.channels, w[j]);
+      if (Reverse) load<Aligned>(gate, row + v.row, column, in.channels, z[j]);
     }
-    load_states_of_interval<Aligned, N>(Reverse ? in.C : in.B, row, steps, in.state, states[0]);
+    load_states_of_interval<Aligned, N, 1>({Reverse ? in.C : in.B}, row, steps, in.state, {states[0]});
+#pragma unroll
+    for (int j = 0; j < Vector::count; ++j) {
+      const Vector v(j, steps, block_first, in.channels);
+      if (!v.exists) break;
+      make_steps(in.softplus, bias + v.channel, d[j]);
+      if (Reverse && in.z.data) multiply_gate(z[j], w[j]);
+#pragma unroll
+      for (int e = 0; e < 8 && !Reverse; ++e) w[j][e] *= d[j][e];
+      pack(d[j], &delta[0][v.at]);
+      pack(w[j], &weight[0][v.at]);
+    }
     __syncthreads();
     for (int j = 0; j < steps; ++j) {
       const int k = Reverse ? steps - 1 - j : j;

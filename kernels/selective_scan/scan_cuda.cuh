@@ -218,14 +218,40 @@ bool is_aligned(const ScanArguments<Element>& in) {
          is_aligned(in.B) && is_aligned(in.C) && is_aligned(in.z) && is_aligned(in.dy);
 }
 
-// Rows t0.. of B or C into shared memory [scan_interval][N], zeros past the steps and the states.
-template <bool Aligned, int N, class Element>
-__device__ void load_states_of_interval(const Rows<const Element>& rows, int64_t row, int steps, int state, float* to) {
-  for (int i = threadIdx.x; i < scan_interval * N / 8; i += scan_threads) {
-    const int k = i / (N / 8), n = i % (N / 8) * 8;
-    float v[8] = {};
-    if (k < steps) load<Aligned>(rows, row + k, n, state, v);
-    pack(v, to + k * N + n);
+// The vectors of eight channels of an interval that a thread loads and stores: number i of `count`. Steps and channels
+// outside are read inside, at the nearest, so that no branch stands between loads, which are then under way together.
+template <class Tile>
+struct IntervalVector {
+  static constexpr int vectors = Tile::block_channels / 8, all = scan_interval * vectors;
+  static constexpr int count = (all + scan_threads - 1) / scan_threads;
+
+  __device__ IntervalVector(int i, int steps, int block_first, int channels)
+      : step((threadIdx.x + i * scan_threads) / vectors),
+        channel((threadIdx.x + i * scan_threads) % vectors * 8),
+        at(step * Tile::block_channels + channel),
+        column(min(block_first + channel, max(channels - 8, 0))),
+        row(min(step, steps - 1)),
+        exists(all % scan_threads == 0 || step < scan_interval),
+        valid(step < steps && block_first + channel < channels) {}
+
+  const int step, channel, at;  // within the interval and the block
+  const int column, row;        // to load from
+  const bool exists, valid;
+};
+
+// Rows of B, of C or of both into shared memory [scan_interval][N]; steps outside repeat the last: what they are
+// multiplied with is 0.
+template <bool Aligned, int N, int Count, class Element>
+__device__ void load_states_of_interval(const Rows<const Element> (&from)[Count], int64_t row, int steps, int state,
+                                        float* const (&to)[Count]) {
+  constexpr int each = scan_interval * N / 8;
+#pragma unroll
+  for (int i = 0; i < (Count * each + scan_threads - 1) / scan_threads; ++i) {
+    const int j = threadIdx.x + i * scan_threads, which = j / each, k = j % each / (N / 8), n = j % (N / 8) * 8;
+    if (which >= Count) break;
+    float v[8];
+    load<Aligned>(from[Count == 1 ? 0 : which], row + min(k, steps - 1), n, state, v);
+    pack(v, to[Count == 1 ? 0 : which] + k * N + n);
   }
 }
 

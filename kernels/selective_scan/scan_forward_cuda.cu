@@ -19,25 +19,38 @@ struct ForwardShared {
   float D[channels], bias[channels];
 };
 
+// float32 vectors take twice the registers while they are under way.
+template <class Element, class Tile>
+constexpr int vectors_at_once = sizeof(Element) == 2 ? IntervalVector<Tile>::count : 1;
+
 template <bool Aligned, class Element, class Tile>
 __device__ void load_interval(const ForwardArguments<Element>& in, int64_t row, int steps, int block_first,
                               ForwardShared<Tile>& shared) {
-  constexpr int vectors = Tile::block_channels / 8;
-  for (int j = threadIdx.x; j < scan_interval * vectors; j += scan_threads) {
-    const int k = j / vectors, c = j % vectors * 8, column = block_first + c;
-    float d[8] = {}, u[8] = {};
-    if (k < steps && column < in.channels) {
-      load<Aligned>(in.u, row + k, column, in.channels, u);
-      load<Aligned>(in.delta, row + k, column, in.channels, d);
-      make_steps(in.softplus, shared.bias + c, d);
+  using Vector = IntervalVector<Tile>;
+  constexpr int batch = vectors_at_once<Element, Tile>;
 #pragma unroll
-      for (int e = 0; e < 8; ++e) u[e] *= d[e];
+  for (int first = 0; first < Vector::count; first += batch) {
+    float d[batch][8], u[batch][8];
+#pragma unroll
+    for (int i = 0; i < batch; ++i) {
+      const Vector v(first + i, steps, block_first, in.channels);
+      const int column = Aligned ? v.column : block_first + v.channel;
+      load<Aligned>(in.u, row + v.row, column, in.channels, u[i]);
+      load<Aligned>(in.delta, row + v.row, column, in.channels, d[i]);
     }
-    pack(d, &shared.delta[k][c]);
-    pack(u, &shared.weight[k][c]);
+    if (first == 0)
+      load_states_of_interval<Aligned, Tile::state, 2>({in.B, in.C}, row, steps, in.state, {shared.B[0], shared.C[0]});
+#pragma unroll
+    for (int i = 0; i < batch; ++i) {
+      const Vector v(first + i, steps, block_first, in.channels);
+      if (!v.exists) break;
+      make_steps(in.softplus, shared.bias + v.channel, d[i]);
+#pragma unroll
+      for (int e = 0; e < 8; ++e) u[i][e] *= d[i][e];
+      pack(d[i], &shared.delta[0][v.at]);
+      pack(u[i], &shared.weight[0][v.at]);
+    }
   }
-  load_states_of_interval<Aligned, Tile::state>(in.B, row, steps, in.state, shared.B[0]);
-  load_states_of_interval<Aligned, Tile::state>(in.C, row, steps, in.state, shared.C[0]);
 }
 
 // What the block will read for the interval of `row`.
@@ -57,19 +70,31 @@ __device__ void prefetch_interval(const ForwardArguments<Element>& in, int64_t r
 template <bool Aligned, class Element, class Tile>
 __device__ void store_outputs(const ForwardArguments<Element>& in, int64_t row, int steps, int block_first,
                               const ForwardShared<Tile>& shared) {
-  constexpr int vectors = Tile::block_channels / 8;
-  for (int j = threadIdx.x; j < scan_interval * vectors; j += scan_threads) {
-    const int k = j / vectors, c = j % vectors * 8, column = block_first + c;
-    if (k >= steps || column >= in.channels) continue;
-    float y[8], u[8], z[8], D[8];
-    load<Aligned>(in.u, row + k, column, in.channels, u);
-    if (in.z.data) load<Aligned>(in.z, row + k, column, in.channels, z);
-    unpack(&shared.sums[k][c], y);
-    unpack(shared.D + c, D);
+  using Vector = IntervalVector<Tile>;
+  constexpr int batch = vectors_at_once<Element, Tile>;
+  const Rows<const Element>& gate = in.z.data ? in.z : in.u;
 #pragma unroll
-    for (int e = 0; e < 8; ++e) y[e] += D[e] * u[e];
-    if (in.z.data) multiply_gate(z, y);
-    store<Aligned>(in.y, row + k, column, in.channels, y);
+  for (int first = 0; first < Vector::count; first += batch) {
+    float u[batch][8], z[batch][8];
+#pragma unroll
+    for (int i = 0; i < batch; ++i) {
+      const Vector v(first + i, steps, block_first, in.channels);
+      const int column = Aligned ? v.column : block_first + v.channel;
+      load<Aligned>(in.u, row + v.row, column, in.channels, u[i]);
+      load<Aligned>(gate, row + v.row, column, in.channels, z[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < batch; ++i) {
+      const Vector v(first + i, steps, block_first, in.channels);
+      if (!v.exists || !v.valid) continue;
+      float y[8], D[8];
+      unpack(&shared.sums[0][v.at], y);
+      unpack(shared.D + v.channel, D);
+#pragma unroll
+      for (int e = 0; e < 8; ++e) y[e] += D[e] * u[i][e];
+      if (in.z.data) multiply_gate(z[i], y);
+      store<Aligned>(in.y, row + v.step, block_first + v.channel, in.channels, y);
+    }
   }
 }
 

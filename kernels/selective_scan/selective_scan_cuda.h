@@ -3,8 +3,8 @@
 //
 // Element is float or __nv_bfloat16; arithmetic, parameters and states are float32. Any B, T, D, and N up to 256: N is
 // rounded up to 16, 32, 64, 128 or 256, and costs as much as that. Rows (kernels/cuda/rows.h) may be parts of wider
-// arrays; 16-byte accesses are used where a row array begins at a multiple of 16 bytes and its stride is a multiple of
-// 16 bytes, else the kernels read and write single numbers.
+// arrays. Fast where every row array begins at a multiple of 16 bytes and its stride is a multiple of 16 bytes, D is a
+// multiple of 8, and N is one of those above; else the kernels read and write single numbers.
 //
 // The forward keeps the states before every 16th step, the backward recomputes from them. When B D is too small for the
 // GPU, time is cut into chunks scanned at once: each first adds up what it adds to a zero state, and, as the recurrence
