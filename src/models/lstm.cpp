@@ -11,6 +11,16 @@
 
 namespace recite {
 
+namespace {
+
+// cuDNN wants a layer's weights in one piece, in its own order, and says so at each call. Here they lie in the order of
+// the optimizer's buffer, or are a step's bf16 copies: that LibTorch puts them together costs one copy of them.
+struct PassOver : c10::WarningHandler {
+  void process(const c10::Warning&) override {}
+};
+
+}  // namespace
+
 struct Lstm::Cache : ModelCache {
   std::vector<State> layers;
 };
@@ -73,6 +83,8 @@ torch::Tensor Lstm::run(const Layer& layer, const torch::Tensor& x, State& state
                                            compute(layer.bias_hh)};
   // cuDNN refuses the backward of a layer that was not run for training.
   const bool train = torch::GradMode::is_enabled();
+  PassOver warnings;
+  const c10::WarningUtils::WarningHandlerGuard guard(&warnings);
   torch::Tensor y;
   std::tie(y, state.h, state.c) =
       torch::lstm(x, std::vector<torch::Tensor>{state.h, state.c}, weights, /*has_biases=*/true, /*num_layers=*/1,

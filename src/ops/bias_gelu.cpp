@@ -2,6 +2,7 @@
 
 #include "kernels/gelu/gelu.h"
 #include "ops/dispatch.h"
+#include "ops/gpu.h"
 
 namespace recite {
 
@@ -12,7 +13,10 @@ using torch::autograd::tensor_list;
 
 kernels::GeluShape shape_of(const torch::Tensor& u) { return {u.numel() / u.size(-1), u.size(-1)}; }
 
-torch::Tensor forward_cpu(const torch::Tensor& u, const torch::Tensor& bias) {
+torch::Tensor forward_kernel(const torch::Tensor& u, const torch::Tensor& bias) {
+  if constexpr (gpu::built) {
+    if (u.is_cuda()) return gpu::bias_gelu_forward(u, bias);
+  }
   torch::Tensor y = torch::empty_like(u);
   with_element_type(u, [&](auto type) {
     using Element = decltype(type);
@@ -26,12 +30,18 @@ class BiasGeluFunction : public torch::autograd::Function<BiasGeluFunction> {
  public:
   static torch::Tensor forward(AutogradContext* context, torch::Tensor u, torch::Tensor bias) {
     context->save_for_backward({u, bias});
-    return forward_cpu(u, bias);
+    return forward_kernel(u, bias);
   }
 
   static tensor_list backward(AutogradContext* context, tensor_list gradients) {
     const tensor_list saved = context->get_saved_variables();
     const torch::Tensor &u = saved[0], &bias = saved[1], dy = gradients[0].contiguous();
+    if constexpr (gpu::built) {
+      if (u.is_cuda()) {
+        const gpu::GeluGradients d = gpu::bias_gelu_backward(u, bias, dy);
+        return {d.u, d.bias};
+      }
+    }
     torch::Tensor du = torch::empty_like(u), dbias = torch::empty_like(bias);
     with_element_type(u, [&](auto type) {
       using Element = decltype(type);
@@ -46,8 +56,8 @@ class BiasGeluFunction : public torch::autograd::Function<BiasGeluFunction> {
 }  // namespace
 
 torch::Tensor bias_gelu(const torch::Tensor& u, const torch::Tensor& bias) {
-  if (!u.is_cpu()) return composed_bias_gelu(u, bias);
-  if (!torch::GradMode::is_enabled()) return forward_cpu(u.contiguous(), bias.contiguous());
+  if (!u.is_cpu() && !gpu::takes(u)) return composed_bias_gelu(u, bias);
+  if (!torch::GradMode::is_enabled()) return forward_kernel(u.contiguous(), bias.contiguous());
   return BiasGeluFunction::apply(u.contiguous(), bias.contiguous());
 }
 

@@ -3,8 +3,11 @@
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_bf16.h>
 
+#include "kernels/adamw/adamw_cuda.h"
 #include "kernels/attention/attention_cuda.h"
 #include "kernels/causal_conv1d/causal_conv1d_cuda.h"
+#include "kernels/gelu/gelu_cuda.h"
+#include "kernels/residual_norm/residual_norm_cuda.h"
 #include "kernels/selective_scan/selective_scan_cuda.h"
 
 namespace recite::gpu {
@@ -89,6 +92,25 @@ kernels::AttentionPosition<float> pointers(const AttentionPlaces& places) {
           .window = read_only<int64_t>(places.window),
           .twice_from = places.twice_from};
 }
+
+template <class Element>
+kernels::ResidualNormInputs<Element> pointers(const NormInputs& in) {
+  return {read_only<float>(in.x),
+          {read_only<Element>(in.branches[0]), read_only<Element>(in.branches[1])},
+          read_only<float>(in.bias),
+          {read_only<float>(in.weight[0]), read_only<float>(in.weight[1])},
+          {read_only<float>(in.offset[0]), read_only<float>(in.offset[1])}};
+}
+
+template <class Element>
+kernels::ResidualNormOutputs<Element> pointers(const NormOutputs& out) {
+  return {data<float>(out.sum),
+          {data<Element>(out.y[0]), data<Element>(out.y[1])},
+          data<float>(out.mean),
+          data<float>(out.rstd)};
+}
+
+kernels::GeluShape gelu_shape(const torch::Tensor& u) { return {u.numel() / u.size(-1), u.size(-1)}; }
 
 torch::Tensor contiguous_like(const torch::Tensor& tensor) {
   return tensor.defined() ? torch::empty(tensor.sizes(), tensor.options()) : tensor;
@@ -206,6 +228,69 @@ ConvGradients conv_backward(const torch::Tensor& given, const torch::Tensor& wei
                                          data<float>(d.weight), data<float>(d.bias), work.mutable_data_ptr(), stream());
   });
   return d;
+}
+
+void norm_forward(const kernels::ResidualNormShape& shape, const NormInputs& in, const NormOutputs& out) {
+  with_element(out.y[0], [&](auto type) {
+    using Element = decltype(type);
+    kernels::residual_norm_forward_cuda(shape, pointers<Element>(in), pointers<Element>(out), stream());
+  });
+}
+
+void norm_backward(const kernels::ResidualNormShape& shape, const NormInputs& in, const NormOutputs& out,
+                   const torch::Tensor& dsum, const torch::Tensor (&dy)[2], const NormGradients& gradients) {
+  const torch::Tensor work = workspace(kernels::residual_norm_backward_workspace_bytes(shape), dy[0]);
+  with_element(dy[0], [&](auto type) {
+    using Element = decltype(type);
+    const Element* const of_y[2] = {read_only<Element>(dy[0]), read_only<Element>(dy[1])};
+    const kernels::ResidualNormGradients<Element> to{
+        data<float>(gradients.x),
+        data<Element>(gradients.branch),
+        data<float>(gradients.bias),
+        {data<float>(gradients.weight[0]), data<float>(gradients.weight[1])},
+        {data<float>(gradients.offset[0]), data<float>(gradients.offset[1])}};
+    kernels::residual_norm_backward_cuda(shape, pointers<Element>(in), pointers<Element>(out), read_only<float>(dsum),
+                                         of_y, to, work.mutable_data_ptr(), stream());
+  });
+}
+
+torch::Tensor bias_gelu_forward(const torch::Tensor& u, const torch::Tensor& bias) {
+  torch::Tensor y = torch::empty_like(u);
+  with_element(u, [&](auto type) {
+    using Element = decltype(type);
+    kernels::bias_gelu_forward_cuda(gelu_shape(u), read_only<Element>(u), read_only<float>(bias), data<Element>(y),
+                                    stream());
+  });
+  return y;
+}
+
+GeluGradients bias_gelu_backward(const torch::Tensor& u, const torch::Tensor& bias, const torch::Tensor& dy) {
+  const GeluGradients d{torch::empty_like(u), torch::empty_like(bias)};
+  const torch::Tensor work = workspace(kernels::bias_gelu_backward_workspace_bytes(gelu_shape(u)), u);
+  with_element(u, [&](auto type) {
+    using Element = decltype(type);
+    kernels::bias_gelu_backward_cuda(gelu_shape(u), read_only<Element>(u), read_only<float>(bias),
+                                     read_only<Element>(dy), data<Element>(d.u), data<float>(d.bias),
+                                     work.mutable_data_ptr(), stream());
+  });
+  return d;
+}
+
+torch::Tensor squared_norm(const torch::Tensor& numbers) {
+  torch::Tensor sum = torch::empty({}, numbers.options().dtype(torch::kFloat64));
+  const torch::Tensor work = workspace(kernels::squared_norm_workspace_bytes(numbers.numel()), numbers);
+  kernels::squared_norm_cuda(read_only<float>(numbers), numbers.numel(), data<double>(sum), work.mutable_data_ptr(),
+                             stream());
+  return sum;
+}
+
+void adamw(const AdamWTensors& tensors, const AdamWScalars& step, const torch::Tensor& squared_norm) {
+  const kernels::AdamWStep of{step.learning_rate, step.weight_decay, step.t,     step.divisor,
+                              step.limit,         step.beta1,        step.beta2, step.epsilon};
+  const kernels::AdamWBuffers buffers{data<float>(tensors.weights), data<float>(tensors.gradients),
+                                      data<float>(tensors.first_moments), data<float>(tensors.second_moments)};
+  kernels::adamw_cuda(of, buffers, tensors.weights.numel(), read_only<double>(squared_norm),
+                      /*clear_gradients=*/false, stream());
 }
 
 }  // namespace recite::gpu

@@ -5,6 +5,7 @@
 
 #include <torch/torch.h>
 
+#include "kernels/residual_norm/residual_norm.h"
 #include "ops/attention.h"
 #include "ops/selective_scan.h"
 
@@ -43,5 +44,40 @@ struct ConvGradients {
 };
 ConvGradients conv_backward(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
                             const torch::Tensor& dy);
+
+// Every tensor contiguous, undefined where there is none. Of the outputs, the backward reads sum, mean and rstd.
+struct NormInputs {
+  torch::Tensor x, branches[2], bias, weight[2], offset[2];
+};
+struct NormOutputs {
+  torch::Tensor sum, y[2], mean, rstd;
+};
+void norm_forward(const kernels::ResidualNormShape& shape, const NormInputs& in, const NormOutputs& out);
+// Writes the gradients that are defined; `branch` is that of both branches.
+struct NormGradients {
+  torch::Tensor x, branch, bias, weight[2], offset[2];
+};
+void norm_backward(const kernels::ResidualNormShape& shape, const NormInputs& in, const NormOutputs& out,
+                   const torch::Tensor& dsum, const torch::Tensor (&dy)[2], const NormGradients& gradients);
+
+// u and dy contiguous.
+torch::Tensor bias_gelu_forward(const torch::Tensor& u, const torch::Tensor& bias);
+struct GeluGradients {
+  torch::Tensor u, bias;
+};
+GeluGradients bias_gelu_backward(const torch::Tensor& u, const torch::Tensor& bias, const torch::Tensor& dy);
+
+// () float64: of float32 numbers.
+torch::Tensor squared_norm(const torch::Tensor& numbers);
+// The update of kernels/adamw/adamw_cuda.h, of flat float32 buffers, in place.
+struct AdamWTensors {
+  torch::Tensor weights, gradients, first_moments, second_moments;
+};
+struct AdamWScalars {
+  double learning_rate, weight_decay;
+  int64_t t;
+  double divisor, limit, beta1, beta2, epsilon;
+};
+void adamw(const AdamWTensors& tensors, const AdamWScalars& step, const torch::Tensor& squared_norm);
 
 }  // namespace recite::gpu

@@ -1,5 +1,5 @@
-// The residual stream and its norms of kernels/residual_norm/residual_norm.h on tensors, differentiable: the CPU's
-// kernel on the CPU, LibTorch's operations elsewhere.
+// The residual stream and its norms of kernels/residual_norm/residual_norm.h on tensors, differentiable: by the
+// kernels on the CPU and on a GPU, where float64 has none and is composed of LibTorch's operations.
 #pragma once
 
 #include <torch/torch.h>

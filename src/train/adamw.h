@@ -7,7 +7,14 @@
 
 namespace recite {
 
-// With gradient g, update t = 1.., learning rate lr, decay d:
+struct AdamWStep {
+  double learning_rate;
+  int64_t t;           // 1..
+  double divisor = 1;  // of the gradient, which is a sum of so many
+  double limit = 0;    // of the divided gradient's norm, to which it is scaled down; 0: none
+};
+
+// With gradient g, divided and limited, update t, learning rate lr, decay d:
 //   w -= lr * d * w
 //   m = beta1 * m + (1 - beta1) * g          v = beta2 * v + (1 - beta2) * g^2
 //   w -= lr * m/(1 - beta1^t) / (sqrt(v/(1 - beta2^t)) + epsilon)
@@ -19,8 +26,10 @@ class AdamW {
   // Moments of zero, laid out like `weights`.
   AdamW(const torch::Tensor& weights, double weight_decay);
 
-  // One pass over the buffers, in place.
-  void update(const torch::Tensor& weights, const torch::Tensor& gradients, double learning_rate, int64_t t);
+  // In place; the gradients may be divided and limited in place, too. squared_norm: () float64, of the gradients as
+  // they are; needed with a limit. On a GPU one kernel does all, and the host waits for nothing.
+  void update(const torch::Tensor& weights, const torch::Tensor& gradients, const AdamWStep& step,
+              const torch::Tensor& squared_norm = {});
 
   const torch::Tensor& first_moments() const { return first_moments_; }
   const torch::Tensor& second_moments() const { return second_moments_; }

@@ -1,5 +1,7 @@
 #include "train/flat_parameters.h"
 
+#include "ops/gpu.h"
+
 namespace recite {
 
 namespace {
@@ -37,9 +39,12 @@ torch::Tensor FlatParameters::part(const torch::Tensor& buffer, size_t p) const 
   return buffer.narrow(0, place.begin, c10::multiply_integers(place.shape)).view(place.shape);
 }
 
-torch::Tensor FlatParameters::gradient_norm() const {
+torch::Tensor FlatParameters::squared_gradient_norm() const {
+  if constexpr (gpu::built) {
+    if (gpu::takes(gradients_)) return gpu::squared_norm(gradients_);
+  }
   const torch::Tensor rows = torch::linalg_vector_norm(gradients_.view({-1, norm_row}), 2, 1);
-  return torch::linalg_vector_norm(rows, 2, std::nullopt, false, torch::kFloat64);
+  return torch::linalg_vector_norm(rows, 2, std::nullopt, false, torch::kFloat64).square();
 }
 
 }  // namespace recite

@@ -25,8 +25,8 @@ class FlatParameters {
   // The part of a buffer laid out like weights() that belongs to the model's parameter p, in the parameter's shape.
   torch::Tensor part(const torch::Tensor& buffer, size_t p) const;
 
-  // Euclidean norm of the whole gradient: () float64, on the device.
-  torch::Tensor gradient_norm() const;
+  // Square of the whole gradient's Euclidean norm: () float64, on the device.
+  torch::Tensor squared_gradient_norm() const;
 
  private:
   struct Place {

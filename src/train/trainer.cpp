@@ -30,9 +30,6 @@ struct StepSums {
 };
 static_assert(std::is_standard_layout_v<StepSums> && sizeof(StepSums) == 5 * sizeof(double));
 
-// What the gradient is multiplied by so that its norm is at most `limit`, with the guard of the published training.
-double clip_factor(double norm, double limit) { return limit > 0 ? std::min(1.0, limit / (norm + 1e-6)) : 1.0; }
-
 void check_finite(double value, const char* what, int64_t step) {
   if (std::isfinite(value)) return;
   throw NotFinite(
@@ -103,13 +100,14 @@ StepReport Trainer::step(bool vote_stop) {
   report.tokens = static_cast<int64_t>(sums.tokens);
   report.loss = sums.loss / sums.answer_tokens;
   report.learning_rate = learning_rate(train, s.steps);
-  report.grad_norm = s.parameters.gradient_norm().item<double>() / sums.answer_tokens;
+  const torch::Tensor squared_norm = s.parameters.squared_gradient_norm();
+  report.grad_norm = std::sqrt(squared_norm.item<double>()) / sums.answer_tokens;
   report.stop_voted = sums.stop_votes > 0;
   check_finite(report.loss, "loss", report.step);
   check_finite(report.grad_norm, "gradient norm", report.step);
 
-  s.parameters.gradients().mul_(clip_factor(report.grad_norm, train.gradient_clip) / sums.answer_tokens);
-  s.optimizer.update(s.parameters.weights(), s.parameters.gradients(), report.learning_rate, report.step);
+  s.optimizer.update(s.parameters.weights(), s.parameters.gradients(),
+                     {report.learning_rate, report.step, sums.answer_tokens, train.gradient_clip}, squared_norm);
   s.steps = report.step;
   s.examples = report.examples;
   return report;
