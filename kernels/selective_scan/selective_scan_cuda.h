@@ -1,5 +1,6 @@
 // The selective scan on a GPU: the formula, letters and layouts of kernels/selective_scan/selective_scan.h, where
-// softplus, D, z and delta_bias may be left out. Every pointer is device memory.
+// softplus, D, z and delta_bias may be left out. Every pointer is device memory; those of float32
+// arrays are aligned to 16 bytes.
 //
 // Element is float or __nv_bfloat16; arithmetic, parameters and states are float32. Any B, T, D, and N up to 256: N is
 // rounded up to 16, 32, 64, 128 or 256, and costs as much as that. Rows (kernels/cuda/rows.h) may be parts of wider
