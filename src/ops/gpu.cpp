@@ -6,6 +6,7 @@
 #include "kernels/adamw/adamw_cuda.h"
 #include "kernels/attention/attention_cuda.h"
 #include "kernels/causal_conv1d/causal_conv1d_cuda.h"
+#include "kernels/dropout/dropout_cuda.h"
 #include "kernels/gelu/gelu_cuda.h"
 #include "kernels/residual_norm/residual_norm_cuda.h"
 #include "kernels/selective_scan/selective_scan_cuda.h"
@@ -274,6 +275,21 @@ GeluGradients bias_gelu_backward(const torch::Tensor& u, const torch::Tensor& bi
                                      work.mutable_data_ptr(), stream());
   });
   return d;
+}
+
+torch::Tensor dropout_mask(uint64_t key, const std::vector<uint64_t>& names, int64_t width, uint32_t dropped_below,
+                           float kept, torch::TensorOptions options) {
+  const auto rows = static_cast<int64_t>(names.size());
+  const torch::Tensor on_host = torch::from_blob(const_cast<uint64_t*>(names.data()), {rows}, torch::kInt64);
+  const torch::Tensor on_device = on_host.to(options.device());
+  torch::Tensor mask = torch::empty({rows, width}, options);
+  with_element(mask, [&](auto type) {
+    using Element = decltype(type);
+    const auto* pointer = reinterpret_cast<const uint64_t*>(read_only<int64_t>(on_device));
+    kernels::dropout_mask_cuda<Element>({rows, width, key, pointer, dropped_below, kept}, data<Element>(mask),
+                                        stream());
+  });
+  return mask;
 }
 
 torch::Tensor squared_norm(const torch::Tensor& numbers) {

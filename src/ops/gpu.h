@@ -5,6 +5,9 @@
 
 #include <torch/torch.h>
 
+#include <cstdint>
+#include <vector>
+
 #include "kernels/residual_norm/residual_norm.h"
 #include "ops/attention.h"
 #include "ops/selective_scan.h"
@@ -66,6 +69,11 @@ struct GeluGradients {
   torch::Tensor u, bias;
 };
 GeluGradients bias_gelu_backward(const torch::Tensor& u, const torch::Tensor& bias, const torch::Tensor& dy);
+
+// (names, width), float32 or bf16: 0 where the number of a PhiloxStream is below `dropped_below`, else `kept`.
+// The streams are those of the key and of each name.
+torch::Tensor dropout_mask(uint64_t key, const std::vector<uint64_t>& names, int64_t width, uint32_t dropped_below,
+                           float kept, torch::TensorOptions options);
 
 // () float64: of float32 numbers.
 torch::Tensor squared_norm(const torch::Tensor& numbers);

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "eval/evaluate.h"
+#include "models/dropout.h"
 #include "support/rank_main.h"
 #include "train/compare_ranks.h"
 #include "train/tiny_job.h"
@@ -91,6 +92,21 @@ TEST_P(OnGpu, RanksTrainAsOneDoes) {
 
 INSTANTIATE_TEST_SUITE_P(Architectures, OnGpu, ::testing::ValuesIn(architectures),
                          [](const auto& parameter) { return std::string(name_of(parameter.param)); });
+
+TEST(DropoutMask, HasTheBitsOfTheCpu) {
+  const std::vector<int64_t> rows = {3, 900, int64_t{1} << 40};
+  const std::vector<int32_t> positions = {0, 7, 1000};
+  const ForwardContext context{
+      .training = true, .seed = 9, .step = 4, .global_row = rows.data(), .first_position = positions.data()};
+  for (const auto type : {torch::kFloat32, torch::kBFloat16, torch::kFloat64}) {
+    const auto options = torch::TensorOptions().dtype(type);
+    for (const int64_t width : {1, 4, 1023}) {
+      const torch::Tensor expected = dropout_mask(context, 1, 0.65, {3, 5, width}, options);
+      const torch::Tensor actual = dropout_mask(context, 1, 0.65, {3, 5, width}, options.device(torch::kCUDA));
+      EXPECT_TRUE(torch::equal(actual.cpu(), expected)) << width;
+    }
+  }
+}
 
 TEST(NcclCollective, SumsExactly) {
   const auto formed = group_of_all_workers("sums");
