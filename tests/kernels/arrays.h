@@ -3,9 +3,9 @@
 
 #include <gtest/gtest.h>
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <random>
 #include <tuple>
@@ -28,10 +28,17 @@ inline Array random_array(int64_t size, double low, double high, std::mt19937& r
 
 // Rounded to the nearest, to even of two.
 inline bf16 to_bf16(double value) {
-  const auto bits = std::bit_cast<uint32_t>(static_cast<float>(value));
+  const auto number = static_cast<float>(value);
+  uint32_t bits = 0;
+  std::memcpy(&bits, &number, sizeof(bits));
   return {static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
 }
-inline double to_double(bf16 value) { return std::bit_cast<float>(uint32_t{value.bits} << 16); }
+inline double to_double(bf16 value) {
+  const uint32_t bits = uint32_t{value.bits} << 16;
+  float number = 0;
+  std::memcpy(&number, &bits, sizeof(number));
+  return number;
+}
 inline double to_double(double value) { return value; }
 inline bool operator==(bf16 a, bf16 b) { return a.bits == b.bits; }
 
@@ -48,7 +55,7 @@ std::vector<Element> converted(const Array& array) {
 
 // What the array's numbers are when they are stored as elements.
 template <class Element>
-Array rounded(const Array& array) {
+Array as_stored(const Array& array) {
   Array to;
   for (const Element& element : converted<Element>(array)) to.push_back(to_double(element));
   return to;

@@ -140,8 +140,8 @@ TEST_P(Attention, ForwardIsTheFormula) {
 
 TEST_P(Attention, Bf16IsTheFormulaOfRoundedInputs) {
   Inputs in(test_case());
-  in.qkv = rounded<bf16>(in.qkv);
-  in.dout = rounded<bf16>(in.dout);
+  in.qkv = as_stored<bf16>(in.qkv);
+  in.dout = as_stored<bf16>(in.dout);
   const Kernel<double> exact(test_case(), in);
   const Kernel<bf16> half(test_case(), in);
   // Scaled queries, probabilities and their gradients are rounded, too, where the products are of bf16.

@@ -68,7 +68,7 @@ TEST_P(Gelu, ForwardIsTheFormula) {
   Inputs in(test_case());
   EXPECT_LE(difference(forward<double>(test_case(), in), naive_gelu(test_case(), in)), 1e-14);
   EXPECT_LE(difference(forward<float>(test_case(), in), naive_gelu(test_case(), in)), 3e-7);
-  in.u = rounded<bf16>(in.u);
+  in.u = as_stored<bf16>(in.u);
   EXPECT_LE(difference(forward<bf16>(test_case(), in), naive_gelu(test_case(), in)), 0x1p-8);
 }
 
@@ -82,8 +82,8 @@ TEST_P(Gelu, BackwardIsTheSlopeOfTheFormulaInEveryInput) {
   const Gradients<float> single = backward<float>(c, in);
   EXPECT_LE(difference(single.u, d.u), 1e-6);
   EXPECT_LE(difference(single.bias, d.bias), 2e-6);
-  in.u = rounded<bf16>(in.u);
-  in.dy = rounded<bf16>(in.dy);
+  in.u = as_stored<bf16>(in.u);
+  in.dy = as_stored<bf16>(in.dy);
   const Gradients<double> exact = backward<double>(c, in);
   const Gradients<bf16> half = backward<bf16>(c, in);
   EXPECT_LE(difference(half.u, exact.u), 0x1p-8);

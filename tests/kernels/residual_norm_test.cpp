@@ -152,7 +152,7 @@ class ResidualNorm : public OnEachIsa<Case> {
 };
 
 void round_elements(Inputs& in) {
-  for (Array* array : {&in.branches[0], &in.branches[1], &in.dy[0], &in.dy[1]}) *array = rounded<bf16>(*array);
+  for (Array* array : {&in.branches[0], &in.branches[1], &in.dy[0], &in.dy[1]}) *array = as_stored<bf16>(*array);
 }
 
 TEST_P(ResidualNorm, ForwardIsTheFormula) {

@@ -12,7 +12,7 @@ import sys
 
 
 def foreign_symbols(nm: str, path: str) -> list[str]:
-    isa = re.search(r"_(baseline|avx2|avx512)\.dir/", path).group(1)
+    isa = re.search(r"_(baseline|avx2|avx512_bf16|avx512)\.dir/", path).group(1)
     lines = subprocess.run([nm, "--defined-only", "--extern-only", path], check=True, capture_output=True, text=True)
     symbols = [line.split()[-1] for line in lines.stdout.splitlines()]
     prefix = f"6recite7kernels{len(isa)}{isa}"
