@@ -85,10 +85,10 @@ __device__ void store_shares(const NormBackward<Element>& norm, const NormPlace&
 template <class Element, int Packs, int Size, int Threads>
 __global__ __launch_bounds__(Threads, 1) void norm_backward(const NormBackward<Element> norm) {
   extern __shared__ float4 shared[];
-  __shared__ GroupSum::Memory memory;
   const NormPlace at(norm.threads);
-  GroupSum sum_over_group(at, memory);
-  RowReader<Element, 2, Packs, Size> reader(norm.rows, at, shared);
+  GroupSum sum_over_group(at, *reinterpret_cast<GroupSum::Memory*>(shared));
+  float4* slots = shared + sizeof(GroupSum::Memory) / sizeof(float4);
+  RowReader<Element, 2, Packs, Size> reader(norm.rows, at, slots);
   const int D = norm.rows.columns;
   const NormParameter<Packs, Size> weight[2] = {{norm.weight[0], at, D}, {norm.weight[1], at, D}};
   NormSums<Packs, Size> sums;
@@ -130,7 +130,7 @@ __global__ __launch_bounds__(Threads, 1) void norm_backward(const NormBackward<E
     }
     reader.advance();
   }
-  store_shares(norm, at, sums, reinterpret_cast<float*>(shared));
+  store_shares(norm, at, sums, reinterpret_cast<float*>(slots));
 }
 
 template <class Element>
@@ -178,7 +178,7 @@ void residual_norm_backward_cuda(const ResidualNormShape& shape, const ResidualN
     const int thread_bytes = std::max<int>(RowReader<Element, 2, packs(), size()>::shared_bytes,
                                            layout.groups > 1 ? packs() * size() * sizeof(float) : 0);
     launch(what, norm_backward<Element, packs(), size(), most_threads()>, dim3(static_cast<unsigned>(blocks)), threads,
-           threads * thread_bytes, stream, norm);
+           sizeof(GroupSum::Memory) + threads * thread_bytes, stream, norm);
   });
   const dim3 tiles(static_cast<unsigned>((D + 31) / 32), norm_parameters);
   launch(what, add_shares<norm_parameters>, tiles, 32 * share_warps, 0, stream, norm.shares, static_cast<int>(blocks),

@@ -18,9 +18,6 @@ constexpr int norm_pack = 4;             // columns of one access: 16 bytes of t
 constexpr int widest_norm_packs = 8192;  // columns of packs at most
 constexpr int most_norm_blocks = 132;    // an H100's multiprocessors: the sums' order may not depend on the device
 
-#ifndef MAXSTAGES
-#define MAXSTAGES 4
-#endif
 struct NormLayout {
   int packs;    // of a thread
   int threads;  // of a group
@@ -137,7 +134,8 @@ class RowReader {
   using ElementPack = Pack<Element, Size>;
   static constexpr bool staged = Size > 1;
   static constexpr int row_bytes = Packs * (Floats * sizeof(FloatPack) + 2 * sizeof(ElementPack));  // of a thread
-  static constexpr int stages = std::clamp(200 * 1024 / (norm_threads(Packs) * row_bytes), 1, MAXSTAGES);
+  // A block has 163 KiB on an A100; more stages than four were not faster on an H100.
+  static constexpr int stages = std::clamp(160 * 1024 / (norm_threads(Packs) * row_bytes), 1, 4);
 
  public:
   static constexpr int shared_bytes = staged ? stages * row_bytes : 0;  // of a thread

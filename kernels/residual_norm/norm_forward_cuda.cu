@@ -63,10 +63,10 @@ __device__ float variance_of(const NormPlace& at, const float (&v)[Packs][Size],
 template <class Element, int Packs, int Size, int Threads>
 __global__ __launch_bounds__(Threads, 1) void norm_forward(const NormForward<Element> norm) {
   extern __shared__ float4 shared[];
-  __shared__ GroupSum::Memory memory;
   const NormPlace at(norm.threads);
-  GroupSum sum_over_group(at, memory);
-  RowReader<Element, 1, Packs, Size> reader(norm.rows, at, shared);
+  GroupSum sum_over_group(at, *reinterpret_cast<GroupSum::Memory*>(shared));
+  float4* slots = shared + sizeof(GroupSum::Memory) / sizeof(float4);
+  RowReader<Element, 1, Packs, Size> reader(norm.rows, at, slots);
   const int D = norm.rows.columns;
   using Parameter = NormParameter<Packs, Size>;
   const Parameter bias(norm.bias, at, D);
@@ -131,7 +131,7 @@ void residual_norm_forward_cuda(const ResidualNormShape& shape, const ResidualNo
     const int threads = layout.threads * layout.groups;
     launch("residual norm", norm_forward<Element, packs(), size(), most_threads()>,
            dim3(static_cast<unsigned>(norm_blocks(shape))), threads,
-           threads * RowReader<Element, 1, packs(), size()>::shared_bytes, stream, norm);
+           sizeof(GroupSum::Memory) + threads * RowReader<Element, 1, packs(), size()>::shared_bytes, stream, norm);
   });
 }
 
