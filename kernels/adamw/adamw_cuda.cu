@@ -118,7 +118,7 @@ struct AdamWPack {
     reinterpret_cast<Floats*>(buffers.first_moments)[i] = first;
     reinterpret_cast<Floats*>(buffers.second_moments)[i] = second;
     if (clear_gradients) reinterpret_cast<Floats*>(buffers.gradients)[i] = Floats{};
-    if (buffers.rounded_weights) store_pack<true>(weights.values, buffers.rounded_weights + 4 * i, 0, 4);
+    if (buffers.rounded_weights) store_pack(weights.values, buffers.rounded_weights + 4 * i, 0, 4);
   }
 };
 
@@ -185,7 +185,8 @@ void adamw_cuda(const AdamWStep& step, const AdamWBuffers& buffers, int64_t size
   constexpr const char* what = "AdamW";
   check_buffers(what, size, buffers.weights, buffers.gradients, buffers.first_moments, buffers.second_moments,
                 buffers.rounded_weights);
-  if (step.t < 1 || !(step.divisor > 0)) throw std::invalid_argument("AdamW on the GPU: an update below 1, or a divisor that is not positive");
+  if (step.t < 1 || !(step.divisor > 0))
+    throw std::invalid_argument("AdamW on the GPU: an update below 1, or a divisor that is not positive");
   if (step.limit > 0 && !squared_norm) throw std::invalid_argument("AdamW on the GPU: a limit without a norm");
   launch(what, adamw, dim3(blocks_of(size, most_adamw_blocks)), threads, 0, stream, update_of(step, squared_norm),
          buffers, size, clear_gradients);

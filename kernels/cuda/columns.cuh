@@ -7,53 +7,41 @@
 
 namespace recite::kernels {
 
-// Neighbours that one instruction moves, as they are in memory: loaded ahead, they wait in few registers.
+// Neighbours that are moved 16 bytes at a time (fewer, if they are fewer), as they are in memory: loaded ahead, they
+// wait in few registers.
 template <class Element, int Size>
-struct alignas(Size * sizeof(Element)) Pack {
+struct alignas(Size * sizeof(Element) < 16 ? Size * sizeof(Element) : 16) Pack {
   Element values[Size];
 };
 
 // Whether packs can be moved from the arrays' begins on; an absent one stands in no one's way.
 template <int Size, class... Elements>
 bool hold_packs(const Elements*... arrays) {
-  return (... && (reinterpret_cast<uintptr_t>(arrays) % sizeof(Pack<Elements, Size>) == 0));
+  return (... && (reinterpret_cast<uintptr_t>(arrays) % alignof(Pack<Elements, Size>) == 0));
 }
 
-// Numbers column..column+Size-1 of a row of `width` numbers; past the end they are 0. Aligned: the row holds packs, and
-// column and width are multiples of Size.
-template <bool Aligned, int Size, class Element>
+// Numbers column..column+Size-1 of a row of `width` numbers, which is a multiple of Size, as column is; past it, zeros.
+template <int Size, class Element>
 __device__ Pack<Element, Size> load_pack(const Element* row, int column, int width) {
-  Pack<Element, Size> pack;
-  if constexpr (Aligned) {
-    if (column < width) return *reinterpret_cast<const Pack<Element, Size>*>(row + column);
+  if (column < width) return *reinterpret_cast<const Pack<Element, Size>*>(row + column);
+  Pack<Element, Size> zeros;
 #pragma unroll
-    for (int i = 0; i < Size; ++i) pack.values[i] = from_float<Element>(0);
-  } else {
-#pragma unroll
-    for (int i = 0; i < Size; ++i) pack.values[i] = column + i < width ? row[column + i] : from_float<Element>(0);
-  }
-  return pack;
+  for (int i = 0; i < Size; ++i) zeros.values[i] = from_float<Element>(0);
+  return zeros;
 }
-template <bool Aligned, int Size, class Element>
+template <int Size, class Element>
 __device__ void store_pack(const float (&from)[Size], Element* row, int column, int width) {
-  if constexpr (Aligned) {
-    if (column >= width) return;
-    Pack<Element, Size> pack;
+  if (column >= width) return;
+  Pack<Element, Size> pack;
 #pragma unroll
-    for (int i = 0; i < Size; ++i) pack.values[i] = from_float<Element>(from[i]);
-    *reinterpret_cast<Pack<Element, Size>*>(row + column) = pack;
-  } else {
-#pragma unroll
-    for (int i = 0; i < Size; ++i)
-      if (column + i < width) row[column + i] = from_float<Element>(from[i]);
-  }
+  for (int i = 0; i < Size; ++i) pack.values[i] = from_float<Element>(from[i]);
+  *reinterpret_cast<Pack<Element, Size>*>(row + column) = pack;
 }
 
-template <bool Aligned, int Size>
-__device__ void load_floats(const float* row, int column, int width, float (&to)[Size]) {
-  const Pack<float, Size> pack = load_pack<Aligned, Size>(row, column, width);
+template <int Size, class Element>
+__device__ void to_floats(const Pack<Element, Size>& pack, float (&to)[Size]) {
 #pragma unroll
-  for (int i = 0; i < Size; ++i) to[i] = pack.values[i];
+  for (int i = 0; i < Size; ++i) to[i] = to_float(pack.values[i]);
 }
 
 template <int Arrays>

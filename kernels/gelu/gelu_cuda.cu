@@ -12,13 +12,13 @@ namespace recite::kernels {
 
 namespace {
 
-// A block is a tile: a pack of 16 bytes for each lane, and every gelu_warps-th of its rows for each warp.
+// A block is a tile: a pack for each lane, and every gelu_warps-th of its rows for each warp.
 constexpr int gelu_warps = 8;
-constexpr int forward_rows = 4, backward_rows = 4;  // whose loads are on their way at once
+constexpr int forward_rows = 4, backward_rows = 2;  // whose loads are on their way at once
 template <class Element>
-constexpr int gelu_pack = 16 / static_cast<int>(sizeof(Element));
+constexpr int gelu_pack = 16 / static_cast<int>(sizeof(Element));  // else packs of one
 
-template <class Element>
+template <int Size>
 struct GeluTile {
   int64_t begin, end;  // rows of a warp, every gelu_warps-th
   int column, columns;
@@ -26,7 +26,7 @@ struct GeluTile {
   __device__ GeluTile(int64_t rows, int columns_, int64_t rows_of_block)
       : begin(blockIdx.y * rows_of_block + threadIdx.x / 32),
         end(min(rows, (blockIdx.y + 1) * rows_of_block)),
-        column((blockIdx.x * 32 + threadIdx.x % 32) * gelu_pack<Element>),
+        column((blockIdx.x * 32 + threadIdx.x % 32) * Size),
         columns(columns_) {}
 };
 
@@ -51,102 +51,96 @@ __device__ Normal normal(float x) {
   return {inverse_sqrt_2_pi * e, x < 0 ? tail : 1 - tail};
 }
 
-template <bool Aligned, int Rows, class Element>
-__device__ void forward_batch(const GeluTile<Element>& tile, int64_t row, const Element* u,
-                              const float (&bias)[gelu_pack<Element>], Element* y) {
-  constexpr int size = gelu_pack<Element>;
-  Pack<Element, size> inputs[Rows];
+template <int Rows, int Size, class Element>
+__device__ void forward_batch(const GeluTile<Size>& tile, int64_t row, const Element* u, const float (&bias)[Size],
+                              Element* y) {
+  Pack<Element, Size> inputs[Rows];
 #pragma unroll
   for (int r = 0; r < Rows; ++r)
-    inputs[r] = load_pack<Aligned, size>(u + (row + r * gelu_warps) * tile.columns, tile.column, tile.columns);
+    inputs[r] = load_pack<Size>(u + (row + r * gelu_warps) * tile.columns, tile.column, tile.columns);
 #pragma unroll
   for (int r = 0; r < Rows; ++r) {
-    float values[size];
+    float values[Size];
 #pragma unroll
-    for (int i = 0; i < size; ++i) {
+    for (int i = 0; i < Size; ++i) {
       const float x = to_float(inputs[r].values[i]) + bias[i];
       values[i] = x * normal(x).distribution;
     }
-    store_pack<Aligned>(values, y + (row + r * gelu_warps) * tile.columns, tile.column, tile.columns);
+    store_pack(values, y + (row + r * gelu_warps) * tile.columns, tile.column, tile.columns);
   }
 }
 
-template <class Element, bool Aligned>
+template <class Element, int Size>
 __global__ __launch_bounds__(32 * gelu_warps) void gelu_forward(int64_t rows, int columns, int64_t rows_of_block,
                                                                 const Element* u, const float* bias, Element* y) {
-  const GeluTile<Element> tile(rows, columns, rows_of_block);
-  float added[gelu_pack<Element>];
-  load_floats<Aligned>(bias, tile.column, columns, added);
+  const GeluTile<Size> tile(rows, columns, rows_of_block);
+  float added[Size];
+  to_floats(load_pack<Size>(bias, tile.column, columns), added);
   int64_t row = tile.begin;
   for (; row + (forward_rows - 1) * gelu_warps < tile.end; row += forward_rows * gelu_warps)
-    forward_batch<Aligned, forward_rows>(tile, row, u, added, y);
-  for (; row < tile.end; row += gelu_warps) forward_batch<Aligned, 1>(tile, row, u, added, y);
+    forward_batch<forward_rows>(tile, row, u, added, y);
+  for (; row < tile.end; row += gelu_warps) forward_batch<1>(tile, row, u, added, y);
 }
 
-template <bool Aligned, int Rows, class Element>
-__device__ void backward_batch(const GeluTile<Element>& tile, int64_t row, const Element* u,
-                               const float (&bias)[gelu_pack<Element>], const Element* dy, Element* du,
-                               float (&sums)[gelu_pack<Element>]) {
-  constexpr int size = gelu_pack<Element>;
-  Pack<Element, size> inputs[Rows], gradients[Rows];
+template <int Rows, int Size, class Element>
+__device__ void backward_batch(const GeluTile<Size>& tile, int64_t row, const Element* u, const float (&bias)[Size],
+                               const Element* dy, Element* du, float (&sums)[Size]) {
+  Pack<Element, Size> inputs[Rows], gradients[Rows];
 #pragma unroll
   for (int r = 0; r < Rows; ++r) {
     const int64_t begin = (row + r * gelu_warps) * tile.columns;
-    inputs[r] = load_pack<Aligned, size>(u + begin, tile.column, tile.columns);
-    gradients[r] = load_pack<Aligned, size>(dy + begin, tile.column, tile.columns);
+    inputs[r] = load_pack<Size>(u + begin, tile.column, tile.columns);
+    gradients[r] = load_pack<Size>(dy + begin, tile.column, tile.columns);
   }
 #pragma unroll
   for (int r = 0; r < Rows; ++r) {
-    float dx[size];
+    float dx[Size];
 #pragma unroll
-    for (int i = 0; i < size; ++i) {
+    for (int i = 0; i < Size; ++i) {
       const float x = to_float(inputs[r].values[i]) + bias[i];
       const Normal of = normal(x);
       dx[i] = to_float(gradients[r].values[i]) * (of.distribution + x * of.density);
       sums[i] += dx[i];
     }
-    store_pack<Aligned>(dx, du + (row + r * gelu_warps) * tile.columns, tile.column, tile.columns);
+    store_pack(dx, du + (row + r * gelu_warps) * tile.columns, tile.column, tile.columns);
   }
 }
 
-template <class Element, bool Aligned>
+template <class Element, int Size>
 __global__ __launch_bounds__(32 * gelu_warps) void gelu_backward(int64_t rows, int columns, int64_t rows_of_block,
                                                                  const Element* u, const float* bias, const Element* dy,
                                                                  Element* du, float* shares) {
-  constexpr int size = gelu_pack<Element>;
-  __shared__ float shared[gelu_warps][size][32];
-  const GeluTile<Element> tile(rows, columns, rows_of_block);
-  float added[size], sums[size] = {};
-  load_floats<Aligned>(bias, tile.column, columns, added);
+  __shared__ float shared[gelu_warps][Size][32];
+  const GeluTile<Size> tile(rows, columns, rows_of_block);
+  float added[Size], sums[Size] = {};
+  to_floats(load_pack<Size>(bias, tile.column, columns), added);
   int64_t row = tile.begin;
   for (; row + (backward_rows - 1) * gelu_warps < tile.end; row += backward_rows * gelu_warps)
-    backward_batch<Aligned, backward_rows>(tile, row, u, added, dy, du, sums);
-  for (; row < tile.end; row += gelu_warps) backward_batch<Aligned, 1>(tile, row, u, added, dy, du, sums);
+    backward_batch<backward_rows>(tile, row, u, added, dy, du, sums);
+  for (; row < tile.end; row += gelu_warps) backward_batch<1>(tile, row, u, added, dy, du, sums);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 #pragma unroll
-  for (int i = 0; i < size; ++i) shared[warp][i][lane] = sums[i];
+  for (int i = 0; i < Size; ++i) shared[warp][i][lane] = sums[i];
   __syncthreads();
   if (warp > 0) return;
 #pragma unroll
-  for (int i = 0; i < size; ++i)
+  for (int i = 0; i < Size; ++i)
     for (int other = 1; other < gelu_warps; ++other) sums[i] += shared[other][i][lane];
-  store_pack<Aligned>(sums, shares + static_cast<int64_t>(blockIdx.y) * columns, tile.column, columns);
+  store_pack(sums, shares + static_cast<int64_t>(blockIdx.y) * columns, tile.column, columns);
 }
 
-// How the blocks lie on an array: by its shape alone, since the order of sums follows from it.
-struct GeluGrid {
-  int64_t rows_of_block;
-  dim3 blocks;
-};
-template <class Element>
-GeluGrid gelu_grid(const GeluShape& shape) {
-  constexpr int64_t most_rows = 16 * gelu_warps, blocks_wanted = 2048;
-  const int64_t width = 32 * gelu_pack<Element>, tiles = (shape.columns + width - 1) / width;
-  const int64_t batches = shape.rows * tiles / (blocks_wanted * gelu_warps);
-  // Larger arrays than 65535 blocks of most_rows take more rows a block.
-  const int64_t rows =
-      std::max(std::clamp<int64_t>(batches * gelu_warps, gelu_warps, most_rows), (shape.rows + 65534) / 65535);
-  return {rows, dim3(static_cast<unsigned>(tiles), static_cast<unsigned>((shape.rows + rows - 1) / rows))};
+// A block's rows: by the shape alone, since the order of sums follows from them.
+int64_t rows_of_block(const GeluShape& shape) {
+  constexpr int64_t most_rows = 8 * gelu_warps, most_blocks = 65535, blocks_wanted = 2048, tile = 256;
+  const int64_t tiles = (shape.columns + tile - 1) / tile;
+  const int64_t rows = shape.rows * tiles / (blocks_wanted * gelu_warps) * gelu_warps;
+  return std::max(std::clamp<int64_t>(rows, gelu_warps, most_rows), (shape.rows + most_blocks - 1) / most_blocks);
+}
+
+dim3 gelu_blocks(const GeluShape& shape, int pack) {
+  const int64_t tile = 32 * pack, rows = rows_of_block(shape);
+  return dim3(static_cast<unsigned>((shape.columns + tile - 1) / tile),
+              static_cast<unsigned>((shape.rows + rows - 1) / rows));
 }
 
 void check_gelu_shape(const GeluShape& shape) {
@@ -156,8 +150,8 @@ void check_gelu_shape(const GeluShape& shape) {
 
 template <class Element>
 bool is_aligned(const GeluShape& shape, const Element* u, const float* bias, const Element* dy, const Element* to) {
-  return shape.columns % gelu_pack<Element> == 0 && hold_packs<gelu_pack<Element>>(u, dy, to) &&
-         reinterpret_cast<uintptr_t>(bias) % 16 == 0;
+  constexpr int size = gelu_pack<Element>;
+  return shape.columns % size == 0 && hold_packs<size>(u, dy, to, bias);
 }
 
 }  // namespace
@@ -166,16 +160,16 @@ template <class Element>
 void bias_gelu_forward_cuda(const GeluShape& shape, const Element* u, const float* bias, Element* y,
                             cudaStream_t stream) {
   check_gelu_shape(shape);
-  const GeluGrid grid = gelu_grid<Element>(shape);
+  constexpr int size = gelu_pack<Element>;
   const bool aligned = is_aligned<Element>(shape, u, bias, nullptr, y);
-  launch("GELU", aligned ? gelu_forward<Element, true> : gelu_forward<Element, false>, grid.blocks, 32 * gelu_warps, 0,
-         stream, shape.rows, static_cast<int>(shape.columns), grid.rows_of_block, u, bias, y);
+  launch("GELU", aligned ? gelu_forward<Element, size> : gelu_forward<Element, 1>,
+         gelu_blocks(shape, aligned ? size : 1), 32 * gelu_warps, 0, stream, shape.rows,
+         static_cast<int>(shape.columns), rows_of_block(shape), u, bias, y);
 }
 
 int64_t bias_gelu_backward_workspace_bytes(const GeluShape& shape) {
   check_gelu_shape(shape);
-  const unsigned shares = std::max(gelu_grid<float>(shape).blocks.y, gelu_grid<__nv_bfloat16>(shape).blocks.y);
-  return shares * shape.columns * static_cast<int64_t>(sizeof(float));
+  return gelu_blocks(shape, 1).y * shape.columns * static_cast<int64_t>(sizeof(float));
 }
 
 template <class Element>
@@ -183,14 +177,15 @@ void bias_gelu_backward_cuda(const GeluShape& shape, const Element* u, const flo
                              Element* du, float* dbias, void* workspace, cudaStream_t stream) {
   constexpr const char* what = "GELU's gradient";
   check_gelu_shape(shape);
-  const GeluGrid grid = gelu_grid<Element>(shape);
+  constexpr int size = gelu_pack<Element>;
+  const bool aligned = is_aligned<Element>(shape, u, bias, dy, du);
+  const dim3 blocks = gelu_blocks(shape, aligned ? size : 1);
   const auto columns = static_cast<int>(shape.columns);
   auto* shares = static_cast<float*>(workspace);
-  const bool aligned = is_aligned<Element>(shape, u, bias, dy, du);
-  launch(what, aligned ? gelu_backward<Element, true> : gelu_backward<Element, false>, grid.blocks, 32 * gelu_warps, 0,
-         stream, shape.rows, columns, grid.rows_of_block, u, bias, dy, du, shares);
+  launch(what, aligned ? gelu_backward<Element, size> : gelu_backward<Element, 1>, blocks, 32 * gelu_warps, 0, stream,
+         shape.rows, columns, rows_of_block(shape), u, bias, dy, du, shares);
   launch(what, add_shares<1>, dim3(static_cast<unsigned>((columns + 31) / 32)), 32 * share_warps, 0, stream, shares,
-         static_cast<int>(grid.blocks.y), columns, ColumnSums<1>{{dbias}});
+         static_cast<int>(blocks.y), columns, ColumnSums<1>{{dbias}});
 }
 
 #define RECITE_GELU(Element)                                                                                      \

@@ -9,148 +9,136 @@ constexpr int norm_parameters = 5;  // weights, offsets, bias
 
 template <class Element>
 struct NormBackward {
-  int64_t rows;
-  int columns, norms, threads;
+  NormRows<Element, 2> rows;  // sum, dsum; dy of each norm
+  int norms, threads;
   bool centred;
-  const float *sum, *mean, *rstd, *dsum;
-  const Element* dy[2];
-  const float* weight[2];
+  const float *mean, *rstd, *weight[2];
   float* dx;
   Element* dbranch;
   float* shares;                     // (blocks, 5, columns)
   ColumnSums<norm_parameters> sums;  // null: not wanted
 };
 
-// A row's inputs as they are in memory.
-template <class Element, int Packs, bool Aligned>
-struct GradientRow {
-  float mean, rstd;
-  Pack<float, norm_pack> sum[Packs], dsum[Packs];
-  Pack<Element, norm_pack> dy[2][Packs];
+// What a thread's columns of the rows so far add to the parameters' gradients.
+template <int Packs, int Size>
+struct NormSums {
+  float weight[2][Packs][Size] = {}, offset[2][Packs][Size] = {}, bias[Packs][Size] = {};
+};
 
-  __device__ void load(const NormBackward<Element>& norm, const NormPlace& at, int64_t row) {
-    mean = norm.mean[row], rstd = norm.rstd[row];
+// A pack of columns of a row: the normalised value, and g, the gradient in it. It is computed twice, from shared
+// memory: registers are for the sums.
+template <int Size>
+struct NormColumns {
+  float normal[Size], g[Size] = {}, dy[2][Size];
+
+  template <class Reader, class Weights>
+  __device__ NormColumns(const Reader& reader, const Weights& weight, int norms, int p, float mean, float rstd) {
+    reader.floats(0, p, normal);
 #pragma unroll
-    for (int p = 0; p < Packs; ++p) {
-      const int column = at.column(p), D = norm.columns;
-      sum[p] = load_pack<Aligned, norm_pack>(norm.sum + row * D, column, D);
-      dy[0][p] = load_pack<Aligned, norm_pack>(norm.dy[0] + row * D, column, D);
-      if (norm.norms > 1) dy[1][p] = load_pack<Aligned, norm_pack>(norm.dy[1] + row * D, column, D);
-      if (norm.dsum) dsum[p] = load_pack<Aligned, norm_pack>(norm.dsum + row * D, column, D);
+    for (int i = 0; i < Size; ++i) normal[i] = (normal[i] - mean) * rstd;
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+      if (n >= norms) continue;
+      float slope[Size];
+      weight[n].read(p, slope);
+      reader.elements(n, p, dy[n]);
+#pragma unroll
+      for (int i = 0; i < Size; ++i) g[i] += dy[n][i] * slope[i];
     }
   }
 };
 
-// What a thread's columns of the rows so far add to the parameters' gradients.
-template <int Packs>
-struct NormSums {
-  float weight[2][Packs][norm_pack] = {}, offset[2][Packs][norm_pack] = {}, bias[Packs][norm_pack] = {};
-};
-
-// A thread's columns of a row: dx = moved - rstd (mean(g) + normal mean(g normal)), moved = dsum + rstd g, and g the
-// gradient in the normalised value.
-template <int Packs>
-struct NormColumns {
-  float rstd;
-  float normal[Packs][norm_pack], moved[Packs][norm_pack];
-  float totals[2] = {};  // of g and of g normal, over the thread's columns
-
-  template <class Row>
-  __device__ NormColumns(const Row& row, int norms, bool has_dsum, const float (&weight)[2][Packs][norm_pack],
-                         NormSums<Packs>& sums)
-      : rstd(row.rstd) {
-#pragma unroll
-    for (int p = 0; p < Packs; ++p)
-#pragma unroll
-      for (int i = 0; i < norm_pack; ++i) {
-        normal[p][i] = (row.sum[p].values[i] - row.mean) * rstd;
-        float g = 0;
-#pragma unroll
-        for (int n = 0; n < 2; ++n) {
-          if (n >= norms) continue;
-          const float dy = to_float(row.dy[n][p].values[i]);
-          g += dy * weight[n][p][i];
-          sums.weight[n][p][i] += dy * normal[p][i];
-          sums.offset[n][p][i] += dy;
-        }
-        totals[0] += g;
-        totals[1] += g * normal[p][i];
-        moved[p][i] = rstd * g + (has_dsum ? row.dsum[p].values[i] : 0);
-      }
-  }
-};
-
 // Adds what the groups of a block gathered, in order, and writes it for the block. All threads call it.
-template <bool Aligned, int Packs>
-__device__ void store_share(const NormPlace& at, float (&sums)[Packs][norm_pack], float* to, int columns,
-                            float4* shared) {
+template <int Packs, int Size>
+__device__ void store_share(const NormPlace& at, float (&sums)[Packs][Size], float* to, int columns, float* shared) {
   __syncthreads();  // `shared` may still be read
+  const auto slot = [&](int group, int p) { return shared + ((group * Packs + p) * at.threads + at.thread) * Size; };
 #pragma unroll
   for (int p = 0; p < Packs; ++p)
-    if (at.group > 0)
-      shared[(at.group * Packs + p) * at.threads + at.thread] =
-          make_float4(sums[p][0], sums[p][1], sums[p][2], sums[p][3]);
+    if (at.group > 0) store_pack(sums[p], slot(at.group, p), 0, Size);
   __syncthreads();
   if (at.group > 0) return;
 #pragma unroll
   for (int p = 0; p < Packs; ++p) {
     for (int group = 1; group < at.groups; ++group) {
-      const float4 other = shared[(group * Packs + p) * at.threads + at.thread];
-      sums[p][0] += other.x, sums[p][1] += other.y, sums[p][2] += other.z, sums[p][3] += other.w;
+      const Pack<float, Size> other = load_pack<Size>(slot(group, p), 0, Size);
+#pragma unroll
+      for (int i = 0; i < Size; ++i) sums[p][i] += other.values[i];
     }
-    store_pack<Aligned>(sums[p], to, at.column(p), columns);
+    store_pack(sums[p], to, at.column<Size>(p), columns);
   }
 }
 
-template <class Element, int Packs, int Threads, bool Aligned>
-__global__ __launch_bounds__(Threads, norm_residents<Packs>) void norm_backward(const NormBackward<Element> norm) {
-  __shared__ GroupSum::Memory memory;
-  extern __shared__ float4 shared[];
-  const NormPlace at(norm.threads);
-  GroupSum sum_over_group(at, memory);
-  const int D = norm.columns;
-  float weight[2][Packs][norm_pack] = {};
-#pragma unroll
-  for (int n = 0; n < 2; ++n)
-#pragma unroll
-    for (int p = 0; p < Packs; ++p)
-      if (n < norm.norms) load_floats<Aligned>(norm.weight[n], at.column(p), D, weight[n][p]);
-  NormSums<Packs> sums;
-  GradientRow<Element, Packs, Aligned> inputs;
-  int64_t row = at.first_row();
-  if (row < norm.rows) inputs.load(norm, at, row);
-  for (; row < norm.rows; row += at.row_step()) {
-    NormColumns<Packs> columns(inputs, norm.norms, norm.dsum, weight, sums);
-    if (row + at.row_step() < norm.rows) inputs.load(norm, at, row + at.row_step());  // on its way during this row
-    sum_over_group(columns.totals);
-    const float mean = norm.centred ? columns.totals[0] / static_cast<float>(D) : 0;
-    const float slope = columns.totals[1] / static_cast<float>(D);
-#pragma unroll
-    for (int p = 0; p < Packs; ++p) {
-      float dx[norm_pack];
-#pragma unroll
-      for (int i = 0; i < norm_pack; ++i) {
-        dx[i] = columns.moved[p][i] - columns.rstd * (mean + columns.normal[p][i] * slope);
-        sums.bias[p][i] += dx[i];
-      }
-      store_pack<Aligned>(dx, norm.dx + row * D, at.column(p), D);
-      if (norm.dbranch) store_pack<Aligned>(dx, norm.dbranch + row * D, at.column(p), D);
-    }
-  }
+template <class Element, int Packs, int Size>
+__device__ void store_shares(const NormBackward<Element>& norm, const NormPlace& at, NormSums<Packs, Size>& sums,
+                             float* shared) {
+  const int D = norm.rows.columns;
   float* share = norm.shares + static_cast<int64_t>(blockIdx.x) * norm_parameters * D;
 #pragma unroll
   for (int n = 0; n < 2; ++n) {
-    if (norm.sums.to[n]) store_share<Aligned>(at, sums.weight[n], share + n * D, D, shared);
-    if (norm.sums.to[2 + n]) store_share<Aligned>(at, sums.offset[n], share + (2 + n) * D, D, shared);
+    if (norm.sums.to[n]) store_share(at, sums.weight[n], share + n * D, D, shared);
+    if (norm.sums.to[2 + n]) store_share(at, sums.offset[n], share + (2 + n) * D, D, shared);
   }
-  if (norm.sums.to[4]) store_share<Aligned>(at, sums.bias, share + 4 * D, D, shared);
+  if (norm.sums.to[4]) store_share(at, sums.bias, share + 4 * D, D, shared);
+}
+
+template <class Element, int Packs, int Size, int Threads>
+__global__ __launch_bounds__(Threads, 1) void norm_backward(const NormBackward<Element> norm) {
+  extern __shared__ float4 shared[];
+  const NormPlace at(norm.threads);
+  GroupSum sum_over_group(at, *reinterpret_cast<GroupSum::Memory*>(shared));
+  float4* slots = shared + sizeof(GroupSum::Memory) / sizeof(float4);
+  RowReader<Element, 2, Packs, Size> reader(norm.rows, at, slots);
+  const int D = norm.rows.columns;
+  const NormParameter<Packs, Size> weight[2] = {{norm.weight[0], at, D}, {norm.weight[1], at, D}};
+  NormSums<Packs, Size> sums;
+  float next_mean = 0, next_rstd = 0;
+  if (reader.has_row()) next_mean = norm.mean[reader.row()], next_rstd = norm.rstd[reader.row()];
+  while (reader.has_row()) {
+    const int64_t row = reader.row(), next = row + at.row_step();
+    const float mean = next_mean, rstd = next_rstd;
+    if (next < norm.rows.rows) next_mean = norm.mean[next], next_rstd = norm.rstd[next];
+    reader.wait();
+    float totals[2] = {};  // of g and of g normal
+#pragma unroll
+    for (int p = 0; p < Packs; ++p) {
+      const NormColumns<Size> columns(reader, weight, norm.norms, p, mean, rstd);
+#pragma unroll
+      for (int i = 0; i < Size; ++i) totals[0] += columns.g[i], totals[1] += columns.g[i] * columns.normal[i];
+    }
+    sum_over_group(totals);
+    const float mean_of_g = norm.centred ? totals[0] / static_cast<float>(D) : 0;
+    const float slope = totals[1] / static_cast<float>(D);
+#pragma unroll
+    for (int p = 0; p < Packs; ++p) {
+      const NormColumns<Size> columns(reader, weight, norm.norms, p, mean, rstd);
+      float dx[Size] = {};
+      if (norm.rows.floats[1]) reader.floats(1, p, dx);
+#pragma unroll
+      for (int i = 0; i < Size; ++i) {
+        dx[i] += rstd * (columns.g[i] - mean_of_g - columns.normal[i] * slope);
+        sums.bias[p][i] += dx[i];
+#pragma unroll
+        for (int n = 0; n < 2; ++n) {
+          if (n >= norm.norms) continue;
+          sums.weight[n][p][i] += columns.dy[n][i] * columns.normal[i];
+          sums.offset[n][p][i] += columns.dy[n][i];
+        }
+      }
+      store_pack(dx, norm.dx + row * D, at.column<Size>(p), D);
+      if (norm.dbranch) store_pack(dx, norm.dbranch + row * D, at.column<Size>(p), D);
+    }
+    reader.advance();
+  }
+  store_shares(norm, at, sums, reinterpret_cast<float*>(slots));
 }
 
 template <class Element>
 bool is_aligned(const NormBackward<Element>& norm) {
-  bool aligned =
-      norm.columns % norm_pack == 0 && hold_packs<norm_pack>(norm.sum, norm.dsum, norm.dx, norm.dbranch, norm.shares);
-  for (int n = 0; n < norm.norms; ++n) aligned = aligned && hold_packs<norm_pack>(norm.dy[n], norm.weight[n]);
+  bool aligned = norm.rows.columns % norm_pack == 0 && norm.rows.columns <= widest_norm_packs &&
+                 hold_packs<norm_pack>(norm.rows.floats[0], norm.rows.floats[1], norm.dx, norm.dbranch, norm.shares);
+  for (int n = 0; n < norm.norms; ++n)
+    aligned = aligned && hold_packs<norm_pack>(norm.rows.elements[n], norm.weight[n]);
   return aligned;
 }
 
@@ -171,30 +159,30 @@ void residual_norm_backward_cuda(const ResidualNormShape& shape, const ResidualN
   const NormLayout layout = norm_layout(shape.columns);
   const int64_t blocks = norm_blocks(shape), D = shape.columns;
   const bool second = shape.norms > 1;
-  const NormBackward<Element> norm{shape.rows,
-                                   static_cast<int>(D),
-                                   shape.norms,
-                                   layout.threads,
-                                   shape.centred,
-                                   out.sum,
-                                   out.mean,
-                                   out.rstd,
-                                   dsum,
-                                   {dy[0], dy[1]},
-                                   {in.weight[0], in.weight[1]},
-                                   gradients.x,
-                                   gradients.branch,
-                                   static_cast<float*>(workspace),
-                                   {{gradients.weight[0], second ? gradients.weight[1] : nullptr, gradients.offset[0],
-                                     second ? gradients.offset[1] : nullptr, gradients.bias}}};
-  const size_t shared_bytes = layout.groups > 1 ? sizeof(float4) * layout.groups * layout.threads * layout.packs : 0;
-  with_norm_layout(D, is_aligned(norm), [&](auto packs, auto threads, auto aligned) {
-    launch(what, norm_backward<Element, packs(), threads(), aligned()>, dim3(static_cast<unsigned>(blocks)),
-           layout.threads * layout.groups, shared_bytes, stream, norm);
+  const NormBackward<Element> norm{
+      {shape.rows, static_cast<int>(D), {out.sum, dsum}, {dy[0], second ? dy[1] : nullptr}},
+      shape.norms,
+      layout.threads,
+      shape.centred,
+      out.mean,
+      out.rstd,
+      {in.weight[0], second ? in.weight[1] : nullptr},
+      gradients.x,
+      gradients.branch,
+      static_cast<float*>(workspace),
+      {{gradients.weight[0], second ? gradients.weight[1] : nullptr, gradients.offset[0],
+        second ? gradients.offset[1] : nullptr, gradients.bias}}};
+  with_norm_layout(D, is_aligned(norm), [&](auto packs, auto size, auto most_threads) {
+    const int threads = layout.threads * layout.groups;
+    // The copies' memory, and then that of the groups' sums.
+    const int thread_bytes = std::max<int>(RowReader<Element, 2, packs(), size()>::shared_bytes,
+                                           layout.groups > 1 ? packs() * size() * sizeof(float) : 0);
+    launch(what, norm_backward<Element, packs(), size(), most_threads()>, dim3(static_cast<unsigned>(blocks)), threads,
+           sizeof(GroupSum::Memory) + threads * thread_bytes, stream, norm);
   });
   const dim3 tiles(static_cast<unsigned>((D + 31) / 32), norm_parameters);
   launch(what, add_shares<norm_parameters>, tiles, 32 * share_warps, 0, stream, norm.shares, static_cast<int>(blocks),
-         norm.columns, norm.sums);
+         norm.rows.columns, norm.sums);
 }
 
 #define RECITE_NORM(Element)                                                                                           \

@@ -14,33 +14,28 @@
 
 namespace recite::kernels {
 
-constexpr int norm_pack = 4;               // columns of one access: 16 bytes of the stream
-constexpr int norm_multiprocessors = 132;  // of an H100: the sums' order may not depend on the device that is there
+constexpr int norm_pack = 4;             // columns of one access: 16 bytes of the stream
+constexpr int widest_norm_packs = 8192;  // columns of packs at most
+constexpr int most_norm_blocks = 132;    // an H100's multiprocessors: the sums' order may not depend on the device
 
-#ifndef ONE_PACK
-#define ONE_PACK 128
-#endif
-constexpr int norm_one_pack = ONE_PACK;
 struct NormLayout {
   int packs;    // of a thread
   int threads;  // of a group
   int groups;   // of a block
 };
 
+// Threads of a block, by the packs of a thread: what the registers of a multiprocessor suffice for.
+constexpr int norm_threads(int packs) { return packs == 1 ? 640 : 512; }
+
 inline NormLayout norm_layout(int64_t columns) {
-  const int packs = columns <= norm_one_pack ? 1 : columns <= 4096 ? 2 : 4, width = 32 * packs * norm_pack;
+  const int packs = columns <= 640 * norm_pack ? 1 : columns <= 4096 ? 2 : 4, width = 32 * packs * norm_pack;
   const int threads = 32 * static_cast<int>((columns + width - 1) / width);
-  return {packs, threads, std::max(1, 512 / threads)};
+  return {packs, threads, std::max(1, norm_threads(packs) / threads)};
 }
 
-// Blocks of 512 threads that a multiprocessor is to hold at once.
-template <int Packs>
-constexpr int norm_residents = Packs == 1 ? 2 : 1;
-
 inline int64_t norm_blocks(const ResidualNormShape& shape) {
-  const NormLayout layout = norm_layout(shape.columns);
-  const int64_t residents = layout.packs == 1 ? norm_residents<1> : norm_residents<2>;
-  return std::min<int64_t>((shape.rows + layout.groups - 1) / layout.groups, norm_multiprocessors * residents);
+  const int64_t groups = norm_layout(shape.columns).groups;
+  return std::min<int64_t>((shape.rows + groups - 1) / groups, most_norm_blocks);
 }
 
 inline void check_norm_shape(const ResidualNormShape& shape) {
@@ -50,18 +45,21 @@ inline void check_norm_shape(const ResidualNormShape& shape) {
   if (shape.norms < 1 || shape.norms > 2) refuse(std::to_string(shape.norms) + " norms, not 1 or 2");
 }
 
-// Calls f(packs, threads of a block at most, whether packs are aligned), each a std::integral_constant.
+// Calls f(packs of a thread, their size, threads of a block at most), each a std::integral_constant. Columns that are
+// not aligned are packs of one.
 template <class F>
 void with_norm_layout(int64_t columns, bool aligned, const F& f) {
-  const int packs = norm_layout(columns).packs;
-  const auto call = [&](auto packs_, auto threads) {
-    return aligned ? f(packs_, threads, std::true_type()) : f(packs_, threads, std::false_type());
+  const auto call = [&](auto packs, auto threads) {
+    using One = std::integral_constant<int, 1>;
+    if (!aligned) return f(std::integral_constant<int, packs() * norm_pack>(), One(), threads);
+    if constexpr (threads() < 1024) return f(packs, std::integral_constant<int, norm_pack>(), threads);
   };
-  using Narrow = std::integral_constant<int, 512>;
-  if (packs == 1) return call(std::integral_constant<int, 1>(), Narrow());
-  if (packs == 2) return call(std::integral_constant<int, 2>(), Narrow());
-  if (columns <= 8192) return call(std::integral_constant<int, 4>(), Narrow());
-  return f(std::integral_constant<int, 4>(), std::integral_constant<int, 1024>(), std::false_type());
+  const auto narrow = [&](auto packs) { call(packs, std::integral_constant<int, norm_threads(packs())>()); };
+  const int packs = norm_layout(columns).packs;
+  if (packs == 1) return narrow(std::integral_constant<int, 1>());
+  if (packs == 2) return narrow(std::integral_constant<int, 2>());
+  if (columns <= widest_norm_packs) return narrow(std::integral_constant<int, 4>());
+  return call(std::integral_constant<int, 4>(), std::integral_constant<int, 1024>());
 }
 
 // Where a thread is.
@@ -76,7 +74,10 @@ struct NormPlace {
         groups(blockDim.x / threads_) {}
   __device__ int64_t first_row() const { return static_cast<int64_t>(blockIdx.x) * groups + group; }
   __device__ int64_t row_step() const { return static_cast<int64_t>(gridDim.x) * groups; }
-  __device__ int column(int pack) const { return (pack * threads + thread) * norm_pack; }
+  template <int Size>
+  __device__ int column(int pack) const {
+    return (pack * threads + thread) * Size;
+  }
 };
 
 constexpr int most_warps = 32;
@@ -113,6 +114,141 @@ class GroupSum {
   const NormPlace& at_;
   Memory& memory_;
   int turn_ = 0;
+};
+
+// What a kernel reads of every row. Null: absent.
+template <class Element, int Floats>
+struct NormRows {
+  int64_t rows;
+  int columns;
+  const float* floats[Floats];
+  const Element* elements[2];
+};
+
+// A group's rows, one after the other: a thread asks for its own packs of rows to come, which are copied to shared
+// memory meanwhile, and nobody else reads them: it waits for its own copies alone. Packs of one are read where they
+// are.
+template <class Element, int Floats, int Packs, int Size>
+class RowReader {
+  using FloatPack = Pack<float, Size>;
+  using ElementPack = Pack<Element, Size>;
+  static constexpr bool staged = Size > 1;
+  static constexpr int row_bytes = Packs * (Floats * sizeof(FloatPack) + 2 * sizeof(ElementPack));  // of a thread
+  // A block has 163 KiB on an A100; more stages than four were not faster on an H100.
+  static constexpr int stages = std::clamp(160 * 1024 / (norm_threads(Packs) * row_bytes), 1, 4);
+
+ public:
+  static constexpr int shared_bytes = staged ? stages * row_bytes : 0;  // of a thread
+
+  __device__ RowReader(const NormRows<Element, Floats>& rows, const NormPlace& at, void* shared)
+      : rows_(rows),
+        at_(at),
+        row_(at.first_row()),
+        floats_(static_cast<FloatPack*>(shared) + threadIdx.x),
+        elements_(
+            reinterpret_cast<ElementPack*>(static_cast<FloatPack*>(shared) + stages * Packs * Floats * blockDim.x) +
+            threadIdx.x) {
+    for (int stage = 0; stage < stages; ++stage) request(row_ + stage * at.row_step(), stage);
+  }
+
+  __device__ bool has_row() const { return row_ < rows_.rows; }
+  __device__ int64_t row() const { return row_; }
+  // Before the row is read.
+  __device__ void wait() const {
+    if constexpr (staged) asm volatile("cp.async.wait_group %0;" ::"n"(stages - 1) : "memory");
+  }
+  // After the row was read.
+  __device__ void advance() {
+    request(row_ + stages * at_.row_step(), stage_);
+    stage_ = stage_ + 1 < stages ? stage_ + 1 : 0;
+    row_ += at_.row_step();
+  }
+
+  // A pack of an array that is not absent.
+  __device__ void floats(int array, int p, float (&to)[Size]) const {
+    if constexpr (staged)
+      to_floats(*float_slot(stage_, array, p), to);
+    else
+      to_floats(load_pack<Size>(rows_.floats[array] + row_ * rows_.columns, column(p), rows_.columns), to);
+  }
+  __device__ void elements(int array, int p, float (&to)[Size]) const {
+    if constexpr (staged)
+      to_floats(*element_slot(stage_, array, p), to);
+    else
+      to_floats(load_pack<Size>(rows_.elements[array] + row_ * rows_.columns, column(p), rows_.columns), to);
+  }
+
+ private:
+  __device__ int column(int p) const { return at_.column<Size>(p); }
+  __device__ FloatPack* float_slot(int stage, int array, int p) const {
+    return floats_ + ((stage * Packs + p) * Floats + array) * blockDim.x;
+  }
+  __device__ ElementPack* element_slot(int stage, int array, int p) const {
+    return elements_ + ((stage * Packs + p) * 2 + array) * blockDim.x;
+  }
+  template <class Number>
+  __device__ void copy(const Number* array, int64_t row, int p, Pack<Number, Size>* to) const {
+    if (!array) return;
+    const bool within = column(p) < rows_.columns;
+    const Number* from = array + (within ? row * rows_.columns + column(p) : 0);
+    asm volatile(
+        "cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(static_cast<unsigned>(__cvta_generic_to_shared(to))),
+        "l"(from), "n"(sizeof(*to)), "r"(within ? static_cast<int>(sizeof(*to)) : 0)  // the rest is zeros
+        : "memory");
+  }
+  __device__ void request(int64_t row, int stage) const {
+    if constexpr (staged) {
+      if (row < rows_.rows) {
+#pragma unroll
+        for (int p = 0; p < Packs; ++p) {
+#pragma unroll
+          for (int array = 0; array < Floats; ++array) copy(rows_.floats[array], row, p, float_slot(stage, array, p));
+#pragma unroll
+          for (int array = 0; array < 2; ++array) copy(rows_.elements[array], row, p, element_slot(stage, array, p));
+        }
+      }
+      asm volatile("cp.async.commit_group;" ::: "memory");  // past the last row, too: it is groups that are waited for
+    }
+  }
+
+  const NormRows<Element, Floats>& rows_;
+  const NormPlace& at_;
+  int64_t row_;
+  int stage_ = 0;
+  FloatPack* floats_;
+  ElementPack* elements_;
+};
+
+// A thread's columns of a parameter (null: zeros), in registers where they fit.
+template <int Packs, int Size>
+class NormParameter {
+ public:
+  __device__ NormParameter(const float* from, const NormPlace& at, int columns)
+      : from_(from), at_(at), columns_(columns) {
+    if constexpr (kept) {
+#pragma unroll
+      for (int p = 0; p < Packs; ++p) load(p, values_[p]);
+    }
+  }
+  __device__ void read(int p, float (&to)[Size]) const {
+    if constexpr (kept) {
+#pragma unroll
+      for (int i = 0; i < Size; ++i) to[i] = values_[p][i];
+    } else {
+      load(p, to);
+    }
+  }
+
+ private:
+  static constexpr bool kept = Packs * Size <= 2 * norm_pack;
+  __device__ void load(int p, float (&to)[Size]) const {
+    const bool absent = !from_;
+    to_floats(load_pack<Size>(from_, absent ? columns_ : at_.column<Size>(p), columns_), to);
+  }
+  const float* from_;
+  const NormPlace& at_;
+  const int columns_;
+  float values_[kept ? Packs : 1][Size];
 };
 
 }  // namespace recite::kernels

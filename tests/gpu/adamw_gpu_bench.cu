@@ -2,7 +2,7 @@
 #include <cstdio>
 
 #include "kernels/adamw/adamw_cuda.h"
-#include "tests/gpu/bench.h"
+#include "tests/gpu/queued_bench.h"
 
 namespace recite::kernels {
 namespace {
@@ -16,9 +16,9 @@ void bench(int64_t size, bool rounded, bool clear, double copied) {
   auto* sum = memory.unset<double>(1);
   void* workspace = memory.unset<char>(squared_norm_workspace_bytes(size));
   const AdamWStep step{.learning_rate = 1e-4, .weight_decay = 0.1, .t = 10, .divisor = 100, .limit = 1};
-  const double norm =
-      microseconds([&](int i) { squared_norm_cuda(gradients + i % turns * size, size, sum, workspace, nullptr); });
-  const double update = microseconds([&](int i) {
+  const double norm = queued_microseconds(
+      [&](int i) { squared_norm_cuda(gradients + i % turns * size, size, sum, workspace, nullptr); });
+  const double update = queued_microseconds([&](int i) {
     const int64_t begin = i % turns * size;
     adamw_cuda(step,
                {weights + begin, gradients + begin, first + begin, second + begin,

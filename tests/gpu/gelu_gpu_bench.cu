@@ -2,7 +2,7 @@
 #include <cstdio>
 
 #include "kernels/gelu/gelu_cuda.h"
-#include "tests/gpu/bench.h"
+#include "tests/gpu/queued_bench.h"
 
 namespace recite::kernels {
 namespace {
@@ -17,11 +17,11 @@ void bench(const char* type, const GeluShape& shape, double copied) {
   Element* to = memory.unset<Element>(turns * size);
   float* dbias = memory.unset<float>(shape.columns);
   void* workspace = memory.unset<char>(bias_gelu_backward_workspace_bytes(shape));
-  const double forward = microseconds([&](int i) {
+  const double forward = queued_microseconds([&](int i) {
     const int64_t begin = i % turns * size;
     bias_gelu_forward_cuda<Element>(shape, u + begin, bias, to + begin, nullptr);
   });
-  const double backward = microseconds([&](int i) {
+  const double backward = queued_microseconds([&](int i) {
     const int64_t begin = i % turns * size;
     bias_gelu_backward_cuda<Element>(shape, u + begin, bias, dy + begin, to + begin, dbias, workspace, nullptr);
   });

@@ -2,7 +2,7 @@
 #include <cstdio>
 
 #include "kernels/residual_norm/residual_norm_cuda.h"
-#include "tests/gpu/bench.h"
+#include "tests/gpu/queued_bench.h"
 
 namespace recite::kernels {
 namespace {
@@ -38,11 +38,11 @@ void bench(const char* type, int64_t rows, int64_t D, int norms, double copied) 
   const auto outputs = [&](int64_t begin) {
     return ResidualNormOutputs<Element>{sum + begin, {y[0] + begin, y[1] + begin}, mean, rstd};
   };
-  const double forward = microseconds([&](int i) {
+  const double forward = queued_microseconds([&](int i) {
     const int64_t begin = i % turns * size;
     residual_norm_forward_cuda<Element>(shape, inputs(begin), outputs(begin), nullptr);
   });
-  const double backward = microseconds([&](int i) {
+  const double backward = queued_microseconds([&](int i) {
     const int64_t begin = i % turns * size;
     const Element* const of_y[2] = {dy[0] + begin, after(dy[1], begin)};
     const ResidualNormGradients<Element> gradients{dx + begin,

@@ -185,7 +185,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{1000, 128}, Case{131, 128, 1, 2, true, true, false, true}, Case{5000, 20, 1, 0, false, false},
                     Case{77, 256, 1, 1, false, true}, Case{900, 260}, Case{40, 516, 2, 0, true, false, true},
                     Case{700, 768, 1, 2, false, false}, Case{1134, 1024}, Case{650, 1024, 1, 1, true, false, false},
-                    Case{300, 1022}, Case{210, 2048, 2, 2, true, true, true, true}, Case{280, 2048},
+                    Case{300, 1022}, Case{210, 2048, 2, 2, true, true, true, true}, Case{150, 1536}, Case{280, 2048},
                     Case{150, 2560, 1, 1, false, false}, Case{140, 4096}, Case{9, 5000}, Case{150, 8192},
                     Case{30, 8190, 1, 2, false}, Case{20, 12001}, Case{140, 16384}));
 
