@@ -54,7 +54,8 @@ def main():
             with sdpa_kernel(backend):
                 forward, backward = measure(*shape)
             batch, heads, time, head = shape
-            print(f"{name:6s} B {batch}, H {heads}, T {time}, d {head}: {forward:8.1f} / {backward:8.1f} us", flush=True)
+            times = f"{forward:8.1f} / {backward:8.1f} us"
+            print(f"{name:6s} B {batch}, H {heads}, T {time}, d {head}: {times}", flush=True)
 
 
 if __name__ == "__main__":
