@@ -21,6 +21,8 @@ void set_matmul_precision(Precision precision) {
   at::globalContext().setAllowTF32CuBLAS(precision == Precision::tf32);
   at::globalContext().setAllowTF32CuDNN(precision == Precision::tf32);
   at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  // Else every torch::empty is filled with NaN first: one more pass over each result of a kernel.
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
 }
 
 }  // namespace
