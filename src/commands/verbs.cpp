@@ -140,12 +140,14 @@ Verb bench_verb() {
               "FLOP/s, or the copy's bytes/s. Times are medians.",
           .operands = {},
           .options = {{"seconds", 0, "SECONDS", "for each row [1]", {}},
-                      {"json", 0, "FILE", "write the figures there, too", {}}},
+                      {"json", 0, "FILE", "write the figures there, too", {}},
+                      {"trace", 0, "FILE", "write a Chrome trace of one training step of --model", {}}},
           .sections = {"run", "task", "model", "train", "sweep"},
           .examples = {
               {"recite bench --seconds 0.2", "every model in a small size, on all cores"},
               {"recite bench --model mamba --layers 4 --run.threads=1 --json mamba.json", "one model, one core"},
-              {"recite bench --model lstm --task prefix_ngram --n_gram 2 --train.precision=float64", "other strings"}}};
+              {"recite bench --model lstm --task prefix_ngram --n_gram 2 --train.precision=float64", "other strings"},
+              {"recite bench --model rope --seconds 0.1 --trace rope.json", "where a step's time goes"}}};
 }
 
 Verb export_verb() {

@@ -70,7 +70,7 @@ Mamba::Layer Mamba::add_layer(const std::string& prefix) {
 }
 
 torch::Tensor Mamba::forward(const torch::Tensor& tokens, const ForwardContext& context) {
-  return logits(hidden(tokens, context.wanted, nullptr));
+  return logits(hidden(tokens, context, nullptr));
 }
 
 torch::Tensor Mamba::read(const torch::Tensor& tokens, ModelCache& cache) {
@@ -87,17 +87,18 @@ std::unique_ptr<ModelCache> Mamba::new_cache(int64_t batch, int64_t) {
   return cache;
 }
 
-torch::Tensor Mamba::hidden(const torch::Tensor& tokens, const torch::Tensor& wanted, Cache* cache) const {
+torch::Tensor Mamba::hidden(const torch::Tensor& tokens, const ForwardContext& context, Cache* cache) const {
   const auto norm = [&](const ResidualInputs& in, size_t l) {
     const torch::Tensor& weight = l < layers_.size() ? layers_[l].norm : final_norm_;
     return residual_norm(in, {{weight, {}}}, norm_eps, compute_dtype());
   };
   Residual residual = norm({torch::embedding(embedding_, tokens), {}, {}}, 0);
   for (size_t l = 0; l < layers_.size(); ++l) {
+    watch(context, residual.stream, layers_[l].in_proj);
     torch::Tensor y = mixer(layers_[l], residual.norms[0], cache ? &cache->layers[l] : nullptr);
-    if (wanted.defined() && l + 1 == layers_.size()) {
-      y = take_rows(y, wanted);
-      residual.stream = take_rows(residual.stream, wanted);
+    if (context.wanted.defined() && l + 1 == layers_.size()) {
+      y = take_rows(y, context.wanted);
+      residual.stream = take_rows(residual.stream, context.wanted);
     }
     residual = norm({residual.stream, {linear(y, layers_[l].out_proj)}, {}}, l + 1);
   }
@@ -123,9 +124,5 @@ torch::Tensor Mamba::mixer(const Layer& layer, const torch::Tensor& x, LayerCach
 }
 
 torch::Tensor Mamba::logits(const torch::Tensor& x) const { return master(linear(x, embedding_)); }
-
-torch::Tensor Mamba::linear(const torch::Tensor& x, const torch::Tensor& weight) const {
-  return torch::linear(x, compute(weight));
-}
 
 }  // namespace recite

@@ -37,12 +37,11 @@ class Mamba : public Model {
   struct Cache;
 
   Layer add_layer(const std::string& prefix);
-  // After the last norm; of the `wanted` places, when defined (ForwardContext).
-  torch::Tensor hidden(const torch::Tensor& tokens, const torch::Tensor& wanted, Cache* cache) const;
+  // After the last norm; of the places that the context wants.
+  torch::Tensor hidden(const torch::Tensor& tokens, const ForwardContext& context, Cache* cache) const;
   // Up to the output projection: (B, T, E).
   torch::Tensor mixer(const Layer& layer, const torch::Tensor& x, LayerCache* cache) const;
   torch::Tensor logits(const torch::Tensor& x) const;
-  torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight) const;
 
   int64_t inner_, rank_;
   torch::Tensor embedding_;

@@ -61,7 +61,7 @@ NormWeights Transformer::add_norm(const std::string& name) {
 }
 
 torch::Tensor Transformer::forward(const torch::Tensor& tokens, const ForwardContext& context) {
-  return logits(hidden(tokens, context.wanted, start_row(tokens.size(1)), nullptr));
+  return logits(hidden(tokens, context, start_row(tokens.size(1)), nullptr));
 }
 
 torch::Tensor Transformer::read(const torch::Tensor& tokens, ModelCache& cache) {
@@ -135,7 +135,7 @@ torch::Tensor Transformer::bias_for(int64_t first, int64_t time) const {
   return attention_bias(spec_, first, time, first + time, options);
 }
 
-torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const torch::Tensor& wanted, const Pass& pass,
+torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const ForwardContext& context, const Pass& pass,
                                   Cache* cache) {
   const auto norm = [&](const ResidualInputs& in, size_t l) {
     return residual_norm(in, norms_before(l), norm_eps, compute_dtype());
@@ -143,11 +143,12 @@ torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const torch::Tens
   Residual x = norm({torch::embedding(embedding_, tokens), {}, {}}, 0);
   for (size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
+    watch(context, x.stream, layer.qkv.weight);
     torch::Tensor mixed = attention(layer, x.norms[0], pass, cache ? &cache->layers[l] : nullptr);
-    if (wanted.defined() && l + 1 == layers_.size())
-      for (torch::Tensor* rows : {&mixed, &x.norms[1], &x.stream}) *rows = take_rows(*rows, wanted);
+    if (context.wanted.defined() && l + 1 == layers_.size())
+      for (torch::Tensor* rows : {&mixed, &x.norms[1], &x.stream}) *rows = take_rows(*rows, context.wanted);
     const torch::Tensor bias = layer.attention_out.bias + layer.mlp_out.bias;
-    x = norm({x.stream, {product(mixed, layer.attention_out.weight), mlp(layer, x.norms[1])}, bias}, l + 1);
+    x = norm({x.stream, {linear(mixed, layer.attention_out.weight), mlp(layer, x.norms[1])}, bias}, l + 1);
   }
   return x.norms[0];
 }
@@ -161,8 +162,7 @@ torch::Tensor Transformer::attention(const Layer& layer, const torch::Tensor& x,
                                      LayerCache* cache) const {
   const int64_t batch = x.size(0), time = x.size(1);
   // Each head's outputs lie together: its query, its key, its value.
-  const torch::Tensor qkv = torch::linear(x, compute(layer.qkv.weight), compute(layer.qkv.bias))
-                                .view({batch, time, spec_.heads, 3, head_size_});
+  const torch::Tensor qkv = linear(x, layer.qkv.weight, layer.qkv.bias).view({batch, time, spec_.heads, 3, head_size_});
   if (pass.places) return causal_attention(qkv, *pass.places);
   const std::vector<torch::Tensor> parts = qkv.transpose(1, 2).unbind(3);  // each (B, H, T, head)
   torch::Tensor q = parts[0], k = parts[1], v = parts[2];
@@ -187,14 +187,10 @@ torch::Tensor Transformer::attention(const Layer& layer, const torch::Tensor& x,
 }
 
 torch::Tensor Transformer::mlp(const Layer& layer, const torch::Tensor& x) const {
-  return product(bias_gelu(product(x, layer.mlp_in.weight), layer.mlp_in.bias), layer.mlp_out.weight);
+  return linear(bias_gelu(linear(x, layer.mlp_in.weight), layer.mlp_in.bias), layer.mlp_out.weight);
 }
 
-torch::Tensor Transformer::logits(const torch::Tensor& x) const { return master(product(x, unembedding_)); }
-
-torch::Tensor Transformer::product(const torch::Tensor& x, const torch::Tensor& weight) const {
-  return torch::linear(x, compute(weight));
-}
+torch::Tensor Transformer::logits(const torch::Tensor& x) const { return master(linear(x, unembedding_)); }
 
 // Rotary embedding (Su et al., arXiv 2104.09864) of the first dimensions of each head: dimension i turns with i + half.
 torch::Tensor Transformer::rotate(const torch::Tensor& x, const Pass& pass) const {

@@ -51,8 +51,8 @@ class Transformer : public Model {
   AttentionPlaces places_of(int64_t time) const;
   torch::Tensor angles(int64_t first, int64_t time) const;
   torch::Tensor bias_for(int64_t first, int64_t time) const;
-  // After the last norm; of the `wanted` places, when defined (ForwardContext).
-  torch::Tensor hidden(const torch::Tensor& tokens, const torch::Tensor& wanted, const Pass& pass, Cache* cache);
+  // After the last norm; of the places that the context wants.
+  torch::Tensor hidden(const torch::Tensor& tokens, const ForwardContext& context, const Pass& pass, Cache* cache);
   // The norms that read the stream before layer l, or after the last layer.
   std::vector<NormWeights> norms_before(size_t l) const;
   // Up to the output projection: (B, T, d).
@@ -60,7 +60,6 @@ class Transformer : public Model {
   // Up to the bias of its last projection, which the residual stream adds.
   torch::Tensor mlp(const Layer& layer, const torch::Tensor& x) const;
   torch::Tensor logits(const torch::Tensor& x) const;
-  torch::Tensor product(const torch::Tensor& x, const torch::Tensor& weight) const;
   torch::Tensor rotate(const torch::Tensor& x, const Pass& pass) const;
   torch::Tensor count_twice(const torch::Tensor& x) const;
 
