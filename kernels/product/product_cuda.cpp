@@ -59,6 +59,10 @@ struct Events {
   cudaEvent_t begin{}, end{};
 };
 
+struct ProductInputs {
+  const __nv_bfloat16 *a, *b, *bias;
+};
+
 // The greatest power of two, up to 256, at whose multiples the address and all rows begin.
 uint32_t alignment_of(const void* pointer, int64_t row_bytes) {
   const uint64_t bits = reinterpret_cast<uint64_t>(pointer) | static_cast<uint64_t>(row_bytes) | 256;
@@ -155,6 +159,8 @@ class Products {
 
   template <class Result>
   void multiply(const ProductShape& shape, const ProductInputs& in, Result* c, bool adds, cudaStream_t stream) {
+    if (shape.rows < 1 || shape.columns < 1 || shape.inner < 1)
+      throw std::invalid_argument("product on the GPU: an empty matrix");
     const std::lock_guard lock(mutex_);
     Description description(shape, std::is_same_v<Result, float> ? CUDA_R_32F : CUDA_R_16BF, in.bias != nullptr);
     constexpr int64_t element = sizeof(__nv_bfloat16);
@@ -259,14 +265,14 @@ Products& products_of_this_device() {
 ProductTiming::ProductTiming() { ++timings; }
 ProductTiming::~ProductTiming() { --timings; }
 
-template <class Result>
-void product_cuda(const ProductShape& shape, const ProductInputs& in, Result* c, bool adds, cudaStream_t stream) {
-  if (shape.rows < 1 || shape.columns < 1 || shape.inner < 1)
-    throw std::invalid_argument("product on the GPU: an empty matrix");
-  products_of_this_device().multiply(shape, in, c, adds, stream);
+void product_cuda(const ProductShape& shape, const __nv_bfloat16* a, const __nv_bfloat16* b, const __nv_bfloat16* bias,
+                  __nv_bfloat16* c, cudaStream_t stream) {
+  products_of_this_device().multiply(shape, {a, b, bias}, c, /*adds=*/false, stream);
 }
 
-template void product_cuda(const ProductShape&, const ProductInputs&, float*, bool, cudaStream_t);
-template void product_cuda(const ProductShape&, const ProductInputs&, __nv_bfloat16*, bool, cudaStream_t);
+void add_product_cuda(const ProductShape& shape, const __nv_bfloat16* a, const __nv_bfloat16* b, float* c,
+                      cudaStream_t stream) {
+  products_of_this_device().multiply(shape, {a, b, nullptr}, c, /*adds=*/true, stream);
+}
 
 }  // namespace recite::kernels

@@ -1,6 +1,6 @@
 // Matrix products on a GPU, by cuBLASLt with algorithms of our choice.
 //
-//   C = op(A) op(B) + bias        or        C += op(A) op(B)
+//   C = op(A) op(B) + bias, in bf16        or        C += op(A) op(B), in float32
 //
 // Matrices lie by rows, each row `stride` elements after the one before. Sums are float32.
 //
@@ -23,15 +23,12 @@ struct ProductShape {
   int64_t a_stride, b_stride, c_stride;
 };
 
-// `bias` (columns), or null. Result is __nv_bfloat16, or float.
-struct ProductInputs {
-  const __nv_bfloat16 *a, *b, *bias = nullptr;
-};
-
-// Queued on `stream`; the device is the current one. Safe to call from several threads. Throws std::invalid_argument
-// for an empty shape, std::runtime_error when CUDA or cuBLASLt refuses.
-template <class Result>
-void product_cuda(const ProductShape& shape, const ProductInputs& in, Result* c, bool adds, cudaStream_t stream);
+// Queued on `stream`; the device is the current one. Safe to call from several threads. Throw std::invalid_argument for
+// an empty shape, std::runtime_error when CUDA or cuBLASLt refuses. `bias` (columns), or null.
+void product_cuda(const ProductShape& shape, const __nv_bfloat16* a, const __nv_bfloat16* b, const __nv_bfloat16* bias,
+                  __nv_bfloat16* c, cudaStream_t stream);
+void add_product_cuda(const ProductShape& shape, const __nv_bfloat16* a, const __nv_bfloat16* b, float* c,
+                      cudaStream_t stream);
 
 // While one lives, products of shapes that were not timed yet are, in any thread, when they are met (which waits for
 // the device, and takes memory for two results); but for products on a stream that is being captured.

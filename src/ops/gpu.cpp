@@ -287,8 +287,8 @@ torch::Tensor product(const torch::Tensor& x, const torch::Tensor& weight, const
                          .a_stride = x.stride(0),
                          .b_stride = weight.stride(0),
                          .c_stride = y.stride(0)},
-                        {read_only<__nv_bfloat16>(x), read_only<__nv_bfloat16>(weight), read_only<__nv_bfloat16>(bias)},
-                        data<__nv_bfloat16>(y), /*adds=*/false, stream());
+                        read_only<__nv_bfloat16>(x), read_only<__nv_bfloat16>(weight), read_only<__nv_bfloat16>(bias),
+                        data<__nv_bfloat16>(y), stream());
   return y;
 }
 
@@ -300,21 +300,20 @@ torch::Tensor product_input_gradient(const torch::Tensor& dy, const torch::Tenso
                          .a_stride = dy.stride(0),
                          .b_stride = weight.stride(0),
                          .c_stride = dx.stride(0)},
-                        {read_only<__nv_bfloat16>(dy), read_only<__nv_bfloat16>(weight)}, data<__nv_bfloat16>(dx),
-                        /*adds=*/false, stream());
+                        read_only<__nv_bfloat16>(dy), read_only<__nv_bfloat16>(weight), nullptr,
+                        data<__nv_bfloat16>(dx), stream());
   return dx;
 }
 
 void add_product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& gradient) {
-  kernels::product_cuda({.rows = dy.size(1),
-                         .columns = x.size(1),
-                         .inner = dy.size(0),
-                         .a_transposed = true,
-                         .a_stride = dy.stride(0),
-                         .b_stride = x.stride(0),
-                         .c_stride = gradient.stride(0)},
-                        {read_only<__nv_bfloat16>(dy), read_only<__nv_bfloat16>(x)}, data<float>(gradient),
-                        /*adds=*/true, stream());
+  kernels::add_product_cuda({.rows = dy.size(1),
+                             .columns = x.size(1),
+                             .inner = dy.size(0),
+                             .a_transposed = true,
+                             .a_stride = dy.stride(0),
+                             .b_stride = x.stride(0),
+                             .c_stride = gradient.stride(0)},
+                            read_only<__nv_bfloat16>(dy), read_only<__nv_bfloat16>(x), data<float>(gradient), stream());
 }
 
 torch::Tensor dropout_mask(uint64_t key, const std::vector<uint64_t>& names, int64_t width, uint32_t dropped_below,

@@ -48,7 +48,9 @@ void end_capture(const c10::cuda::CUDAStream& stream) {
 // Graphs cannot be recorded on the default stream, so all passes run on one of their own.
 struct GpuPasses::State {
   State(torch::Device on, bool record_)
-      : device(on), record_passes(record_), stream(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, on.index())) {
+      : device(torch::kCUDA, on.has_index() ? on.index() : c10::cuda::current_device()),
+        record_passes(record_),
+        stream(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index())) {
     memory::createOrIncrefPool(device.index(), pool);
   }
   ~State() {

@@ -13,7 +13,7 @@ namespace {
 
 struct Case {
   int64_t rows, columns, inner;
-  bool a_transposed, b_transposed, bias, adds;
+  bool a_transposed, b_transposed, bias;
 };
 
 // Numbers that bf16 holds, so that the products are exact and only sums are rounded.
@@ -45,60 +45,68 @@ class Products : public ::testing::TestWithParam<Case> {
     before = numbers(c.rows * c.columns, 4);
   }
 
-  double expected(int64_t i, int64_t j) const {
+  double product(int64_t i, int64_t j) const {
     const Case c = GetParam();
-    double sum = c.bias ? bias[j] : 0;
-    if (c.adds) sum += before[i * c.columns + j];
+    double sum = 0;
     for (int64_t k = 0; k < c.inner; ++k)
       sum += static_cast<double>(a[c.a_transposed ? k * shape.a_stride + i : i * shape.a_stride + k]) *
              b[c.b_transposed ? j * shape.b_stride + k : k * shape.b_stride + j];
     return sum;
   }
 
-  template <class Result>
-  std::vector<double> run() const {
+  void run(DeviceArray<__nv_bfloat16>& c) const {
     const DeviceArray<__nv_bfloat16> on_a(a), on_b(b), on_bias(bias);
-    DeviceArray<Result> c(before);
-    product_cuda(shape, {on_a.data(), on_b.data(), GetParam().bias ? on_bias.data() : nullptr}, c.data(),
-                 GetParam().adds, nullptr);
-    return c.numbers();
+    product_cuda(shape, on_a.data(), on_b.data(), GetParam().bias ? on_bias.data() : nullptr, c.data(), nullptr);
+  }
+  void run(DeviceArray<float>& c) const {
+    const DeviceArray<__nv_bfloat16> on_a(a), on_b(b);
+    add_product_cuda(shape, on_a.data(), on_b.data(), c.data(), nullptr);
   }
 
+  // `added`: to the product, for each column or each place.
   template <class Result>
-  void check(double rounding) const {
-    const std::vector<double> at_first = run<Result>();
+  void check(const std::vector<float>& added, double rounding) const {
+    const auto result = [&] {
+      DeviceArray<Result> c(before);
+      run(c);
+      return c.numbers();
+    };
+    const std::vector<double> at_first = result();
     const int64_t columns = GetParam().columns;
     std::mt19937 random(5);
     for (int i = 0; i < 2000; ++i) {
       const int64_t at = static_cast<int64_t>(random() % at_first.size());
-      const double wanted = expected(at / columns, at % columns);
+      const double wanted = product(at / columns, at % columns) + added[at % static_cast<int64_t>(added.size())];
       EXPECT_LE(std::abs(at_first[at] - wanted), rounding * std::abs(wanted) + 1e-5 * GetParam().inner) << at;
     }
     std::vector<double> timed;
     {
       const ProductTiming timing;
-      timed = run<Result>();
+      timed = result();
     }
     EXPECT_EQ(timed, at_first);
-    EXPECT_EQ(run<Result>(), at_first);
+    EXPECT_EQ(result(), at_first);
   }
 
   ProductShape shape{};
   std::vector<float> a, b, bias, before;
 };
 
-TEST_P(Products, OfBf16AreThoseOfFloat64AndKeepTheirBits) { check<__nv_bfloat16>(1.0 / 256); }
-TEST_P(Products, InFloat32AreThoseOfFloat64AndKeepTheirBits) { check<float>(1e-6); }
+TEST_P(Products, InBf16AreThoseOfFloat64AndKeepTheirBits) {
+  check<__nv_bfloat16>(GetParam().bias ? bias : std::vector<float>{0}, 1.0 / 256);
+}
+TEST_P(Products, AddedInFloat32AreThoseOfFloat64AndKeepTheirBits) { check<float>(before, 1e-6); }
 
-INSTANTIATE_TEST_SUITE_P(
-    Shapes, Products,
-    ::testing::Values(Case{8, 8, 8, false, true, false, false}, Case{129, 40, 1000, false, true, true, false},
-                      Case{1, 1024, 3072, false, true, true, false}, Case{1501, 96, 264, false, false, false, false},
-                      Case{128, 256, 1201, true, false, false, true}, Case{1024, 3072, 1760, true, false, false, true},
-                      Case{1760, 4096, 1024, false, true, false, false}));
+INSTANTIATE_TEST_SUITE_P(Shapes, Products,
+                         ::testing::Values(Case{8, 8, 8, false, true, false}, Case{129, 40, 1000, false, true, true},
+                                           Case{1, 1024, 3072, false, true, true},
+                                           Case{1501, 96, 264, false, false, false},
+                                           Case{128, 256, 1201, true, false, false},
+                                           Case{1024, 3072, 1760, true, false, false},
+                                           Case{1760, 4096, 1024, false, true, false}));
 
 TEST(Product, OfAnEmptyMatrixIsRefused) {
-  EXPECT_THROW(product_cuda({.rows = 0, .columns = 8, .inner = 8}, {}, static_cast<float*>(nullptr), false, nullptr),
+  EXPECT_THROW(add_product_cuda({.rows = 0, .columns = 8, .inner = 8}, nullptr, nullptr, nullptr, nullptr),
                std::invalid_argument);
 }
 
