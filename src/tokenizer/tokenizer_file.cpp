@@ -24,7 +24,7 @@ constexpr int64_t largest_id = (1 << 24) - 1;
 
 // A value of the file as a message shows it.
 std::string shown(const json& value) {
-  const std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
+  const std::string text = value.dump(-1, ' ', true);
   return text.size() <= 80 ? text : text.substr(0, 77) + "...";
 }
 
