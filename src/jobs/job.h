@@ -35,6 +35,7 @@ inline int vocabulary_size(const TaskSpec& task) { return task.vocab_size + 4; }
 
 // Parameters of the model, exactly as models/ builds it (mamba's vocabulary padded to a multiple of 8).
 int64_t parameter_count(const ModelSpec& model, const TaskSpec& task);
+int64_t parameter_count(const ModelSpec& model, int64_t vocabulary);
 
 // Tokens that training reads: steps x batch x context, of all ranks together.
 double training_tokens(const Job& job);

@@ -102,6 +102,7 @@ torch::Tensor bias(const AttentionPlaces& places, int64_t time, torch::TensorOpt
 }  // namespace
 
 torch::Tensor causal_attention(const torch::Tensor& qkv, const AttentionPlaces& places) {
+  if (lacks_kernels(qkv.scalar_type())) return causal_attention(qkv.to(torch::kFloat32), places).to(qkv.scalar_type());
   if (!qkv.is_cpu() && !gpu::takes(qkv)) return composed_causal_attention(qkv, places);
   if (!torch::GradMode::is_enabled() || !qkv.requires_grad())
     return forward_kernel(qkv.contiguous(), contiguous(places), {});

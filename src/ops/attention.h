@@ -17,8 +17,8 @@ struct AttentionPlaces {
   int64_t twice_from = INT64_MAX;  // dimensions from this on, none of them rotated, count twice in the scores
 };
 
-// qkv (B, T, H, 3, head), query, key and value of a head side by side -> (B, T, H * head). float32, float64 or
-// bf16.
+// qkv (B, T, H, 3, head), query, key and value of a head side by side -> (B, T, H * head). float32, float64,
+// bf16 or float16.
 torch::Tensor causal_attention(const torch::Tensor& qkv, const AttentionPlaces& places);
 
 // The same written with LibTorch's operations, differentiable by them, on any device.

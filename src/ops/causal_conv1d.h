@@ -7,7 +7,7 @@
 namespace recite {
 
 // x (B, T, D), weight (D, W), bias (D) -> silu(bias + convolution) (B, T, D); zeros before t = 0. x is
-// float32, float64 or bf16, and so are y and `window`; weight and bias are float32 (float64 of float64).
+// float32, float64, bf16 or float16, and so are y and `window`; weight and bias are float32 (float64 of float64).
 torch::Tensor causal_conv1d(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
 
 // The same with `window` (B, W-1, D), oldest first, before t = 0; it is replaced by the last W-1 inputs. No gradient.
