@@ -61,7 +61,7 @@ std::vector<PlanLine> plan_lines(const Sweep& sweep, const ResultsContents& cont
   for (LedgerEntry& entry : entries_to_resume(sweep.jobs, contents, retry_failed, results_path)) {
     PlanLine line{std::move(entry)};
     const auto rate = rates.find(speed_key(line.entry.job));
-    if (rate != rates.end()) line.seconds = training_tokens(line.entry.job) / rate->second;
+    if (rate != rates.end()) line.seconds = job_tokens(line.entry.job) / rate->second;
     lines.push_back(std::move(line));
   }
   return lines;
@@ -81,7 +81,7 @@ std::string time_text(double seconds) { return std::isnan(seconds) ? "-" : durat
 void print_line(const PlanLine& line, size_t label_width) {
   const Job& job = line.entry.job;
   fmt::print("{}  {:<{}}  {:>10}  {:>8}  {:>9}  {:>5}  {:>11}  {}\n", job.id(), job.label(), label_width,
-             with_prefix(static_cast<double>(parameter_count(job.model, job.task))), with_prefix(training_tokens(job)),
+             with_prefix(static_cast<double>(parameter_count(job.model, job.task))), with_prefix(job_tokens(job)),
              bytes(estimated_memory(job)), job.ranks, trains(line.entry) ? time_text(line.seconds) : "-",
              state_text(line.entry));
 }
@@ -93,7 +93,7 @@ void print_totals(const std::vector<PlanLine>& lines, int workers) {
     points += eval_points(line.entry.job).size();
     if (!trains(line.entry)) continue;
     ++to_train;
-    tokens += training_tokens(line.entry.job);
+    tokens += job_tokens(line.entry.job);
     worker_seconds += line.seconds * line.entry.job.ranks;
   }
   fmt::print("{} job{}, {} to train; {} evaluation points; {} tokens; time with {} worker{}: {}\n", lines.size(),

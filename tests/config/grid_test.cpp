@@ -55,8 +55,8 @@ TEST(Axes, BiggestJobsComeFirst) {
   const Sweep sweep = sweep_of("[model]\nlayers = 2\nlayers = 8\n[train]\nsteps = 100\nsteps = 1000\n");
   double last = std::numeric_limits<double>::infinity();
   for (const Job& job : sweep.jobs) {
-    EXPECT_LE(training_cost(job), last);
-    last = training_cost(job);
+    EXPECT_LE(job_cost(job), last);
+    last = job_cost(job);
   }
   EXPECT_EQ(sweep.jobs.front().model.layers, 8);
   EXPECT_EQ(sweep.jobs.front().train.steps, 1000);

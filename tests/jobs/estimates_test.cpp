@@ -91,8 +91,8 @@ TEST(TrainingCost, IsTokensTimesParameters) {
   Job job;
   job.train.steps = 10;
   job.train.epochs = 3;
-  EXPECT_DOUBLE_EQ(training_tokens(job), 10.0 * 3 * 8 * 220);
-  EXPECT_DOUBLE_EQ(training_cost(job), 10.0 * 3 * 8 * 220 * static_cast<double>(parameter_count(job.model, job.task)));
+  EXPECT_DOUBLE_EQ(job_tokens(job), 10.0 * 3 * 8 * 220);
+  EXPECT_DOUBLE_EQ(job_cost(job), 10.0 * 3 * 8 * 220 * static_cast<double>(parameter_count(job.model, job.task)));
 }
 
 }  // namespace
