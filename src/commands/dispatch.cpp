@@ -20,6 +20,7 @@ const std::map<std::string, Command>& commands() {
                                                        {"status", status_command},
                                                        {"train", train_command},
                                                        {"eval", eval_command},
+                                                       {"pretrained", pretrained_command},
                                                        {"sample", sample_command},
                                                        {"export", export_command},
                                                        {"doctor", doctor_command},

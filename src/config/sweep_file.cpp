@@ -181,15 +181,15 @@ Sweep load_sweep(const std::string& path, const GivenOptions& command_line, cons
   return parse_sweep(text.str(), path, command_line, machine);
 }
 
-Sweep load_single_job(const GivenOptions& command_line, const Machine& machine) {
+Sweep load_single_job(const GivenOptions& command_line, const Machine& machine, const std::string& name) {
   GivenSweep given;
   replace_given(given, command_line);
-  for (const auto& [name, values] : given.options) {
-    if (values.size() < 2 || option_named(name).repeat != Repeat::axis) continue;
+  for (const auto& [option, values] : given.options) {
+    if (values.size() < 2 || option_named(option).repeat != Repeat::axis) continue;
     throw UsageError(
-        fmt::format("--{} was given {} times, for one job: a grid is a sweep file's", name, values.size()));
+        fmt::format("--{} was given {} times, for one job: a grid is a sweep file's", option, values.size()));
   }
-  return build_sweep(std::move(given), "command line", "train", machine);
+  return build_sweep(std::move(given), "command line", name, machine);
 }
 
 Job with_options(const Job& job, const GivenOptions& command_line, const Machine& machine) {

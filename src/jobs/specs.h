@@ -22,8 +22,8 @@ enum class ScoreQuirk { none, published };  // published: head dimensions 16.. c
 enum class Precision { float32, tf32, bf16, float64 };
 enum class EvalMode { teacher_forced, greedy };
 enum class DeviceKind { automatic, cpu, cuda };
-enum class TextOrder { standard, random };            // of c4_copy: random shuffles the tokens of a text first
-enum class DecodeCleanup { none, published };         // published: no blank before punctuation in decoded text
+enum class TextOrder { standard, random };              // of c4_copy: random shuffles the tokens of a text first
+enum class DecodeCleanup { none, published };           // published: no blank before punctuation in decoded text
 enum class SquadNormalisation { published, official };  // published: punctuation becomes a blank; official: goes
 
 // The names that users write. parse_* also takes the published code's names (T_rope, ...), any case, and throws

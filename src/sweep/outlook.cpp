@@ -49,7 +49,7 @@ RunningJob Outlook::running_job(const LedgerEntry& entry) const {
   RunningJob job{entry.job.label(),
                  report.phase.empty() ? "starting" : report.phase,
                  report.step,
-                 entry.job.train.total_steps(),
+                 job_steps(entry.job),
                  report.loss,
                  report.accuracy,
                  report.tokens_per_second,
@@ -69,7 +69,7 @@ double Outlook::seconds_left(const Ledger& ledger, const SweepSnapshot& now) con
     if (entry.state != JobState::running) continue;
     const Watched& watched = watched_.at(entry.row);
     const auto taken = static_cast<double>(watched.report.step - std::max<int64_t>(watched.first_step, 0));
-    work += job_cost(entry.job) * taken / static_cast<double>(entry.job.train.total_steps());
+    work += job_cost(entry.job) * taken / static_cast<double>(job_steps(entry.job));
     busy += seconds_since(watched.started);
   }
   for (const RunningJob& job : now.jobs) {
