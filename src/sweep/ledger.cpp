@@ -101,6 +101,7 @@ std::optional<Verdict> Ledger::end_if_complete(std::vector<Running>::iterator ru
 }
 
 void Ledger::measured(const TryId& id, const EvaluationRow& row) {
+  if (row.n == 0) return;
   for (const Running& running : running_)
     if (running.id == id)
       entries_[running.entry].measured.push_back({parse_name<TaskKind>(row.task), row.n_gram, row.length});

@@ -60,7 +60,8 @@ class Ledger {
   // worst word counts (failed, then lost, then stopped, then done).
   std::optional<Verdict> try_ended(int rank, const TryEnded& word);
 
-  // A point of a pretrained job: its next try need not measure it again.
+  // A point of a pretrained job: its next try need not measure it again, unless it was not run (n = 0), of which each
+  // try says why.
   void measured(const TryId& id, const EvaluationRow& row);
 
   // Ranks of the try that have not ended their part: they must be told to abandon it once one of them failed.

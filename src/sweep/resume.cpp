@@ -27,7 +27,7 @@ bool every_point_measured(const Job& job, int32_t row, const std::vector<Evaluat
 std::vector<EvalPoint> measured_points(int32_t row, const std::vector<EvaluationRow>& evaluations) {
   std::vector<EvalPoint> points;
   for (const EvaluationRow& e : evaluations)
-    if (e.job == row) points.push_back({parse_name<TaskKind>(e.task), e.n_gram, e.length});
+    if (e.job == row && e.n > 0) points.push_back({parse_name<TaskKind>(e.task), e.n_gram, e.length});
   return points;
 }
 

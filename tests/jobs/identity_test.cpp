@@ -168,7 +168,7 @@ Job pretrained_job(TaskKind task) {
 }
 
 TEST(PretrainedJobId, IsStable) {
-  EXPECT_EQ(pretrained_job(TaskKind::c4_copy).id(), "STABLE");
+  EXPECT_EQ(pretrained_job(TaskKind::c4_copy).id(), "907f57c4f71aa59f");
 }
 
 TEST(PretrainedJobId, DependsOnWhatIsAskedAndByWhom) {
