@@ -51,6 +51,10 @@ int64_t Model::parameter_count() const {
   return count;
 }
 
+torch::Tensor Model::last_places(const torch::Tensor& tokens, const torch::Tensor& lengths) const {
+  return (torch::arange(tokens.size(0)) * tokens.size(1) + lengths - 1).to(device_);
+}
+
 void Model::initialise(uint64_t seed) {
   for (size_t p = 0; p < parameters_.size(); ++p) fill_initial(parameters_[p].tensor, initial_[p], seed, p);
 }
