@@ -21,6 +21,8 @@ void set_matmul_precision(Precision precision) {
   at::globalContext().setAllowTF32CuBLAS(precision == Precision::tf32);
   at::globalContext().setAllowTF32CuDNN(precision == Precision::tf32);
   at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  // Else every torch::empty is filled with NaN first: one more pass over each result of a kernel.
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
 }
 
 }  // namespace
@@ -47,6 +49,10 @@ int64_t Model::parameter_count() const {
   int64_t count = 0;
   for (const Parameter& parameter : parameters_) count += parameter.tensor.numel();
   return count;
+}
+
+torch::Tensor Model::last_places(const torch::Tensor& tokens, const torch::Tensor& lengths) const {
+  return (torch::arange(tokens.size(0)) * tokens.size(1) + lengths - 1).to(device_);
 }
 
 void Model::initialise(uint64_t seed) {

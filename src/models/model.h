@@ -39,6 +39,8 @@ struct ForwardContext {
 class ModelCache {
  public:
   virtual ~ModelCache() = default;
+  // Goes on with the sequences `rows` (int64, on the model's device), in that order, and forgets the others.
+  virtual void keep(const torch::Tensor& rows) = 0;
 };
 
 class Model {
@@ -50,11 +52,15 @@ class Model {
   // part of the output here; argmax and loss ignore them through `vocabulary()`.
   virtual torch::Tensor forward(const torch::Tensor& tokens, const ForwardContext& context) = 0;
 
-  // A cache for `batch` sequences of at most `max_tokens` tokens.
+  // A cache for `batch` sequences of at most `max_tokens` tokens, none of them read yet.
   virtual std::unique_ptr<ModelCache> new_cache(int64_t batch, int64_t max_tokens) = 0;
-  // Reads tokens (B, T) after what the cache holds; returns the logits of the last of them (B, V). All sequences of a
-  // batch have read the same number of tokens.
-  virtual torch::Tensor read(const torch::Tensor& tokens, ModelCache& cache) = 0;
+  // Reads the prompts of all sequences, in one pass, into a new cache: row b is the first lengths[b] >= 1 of tokens
+  // (B, T), int64, on the model's device; what follows may be any tokens. lengths (B): int64, on the CPU. Returns the
+  // logits of the last token of each (B, V).
+  virtual torch::Tensor prefill(const torch::Tensor& tokens, const torch::Tensor& lengths, ModelCache& cache) = 0;
+  // Reads the next token of each sequence, tokens (B); returns its logits (B, V). The cache changes in place, and
+  // nothing waits for the GPU, so that a CUDA graph of a step may be used again.
+  virtual torch::Tensor step(const torch::Tensor& tokens, ModelCache& cache) = 0;
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
   int64_t parameter_count() const;
@@ -77,6 +83,8 @@ class Model {
   // The weight (or activation) in the precision that the forward pass computes in.
   torch::Tensor compute(const torch::Tensor& weight) const { return weight.to(compute_dtype()); }
   torch::Tensor master(const torch::Tensor& x) const { return x.to(master_dtype()); }
+  // (B), on the device: where the last tokens of prompts (B, T) stand in tokens.flatten(); lengths as in prefill().
+  torch::Tensor last_places(const torch::Tensor& tokens, const torch::Tensor& lengths) const;
 
   ModelSpec spec_;
   int64_t vocabulary_;

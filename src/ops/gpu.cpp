@@ -2,6 +2,7 @@
 
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 
 #include "kernels/adamw/adamw_cuda.h"
 #include "kernels/attention/attention_cuda.h"
@@ -23,6 +24,10 @@ template <>
 struct TorchTypeOf<__nv_bfloat16> {
   using type = at::BFloat16;
 };
+template <>
+struct TorchTypeOf<__half> {
+  using type = at::Half;
+};
 
 template <class Value>
 Value* data(const torch::Tensor& tensor) {
@@ -42,6 +47,13 @@ void with_element(const torch::Tensor& tensor, const Body& body) {
   if (tensor.scalar_type() == torch::kBFloat16) return body(__nv_bfloat16{});
   TORCH_CHECK(tensor.scalar_type() == torch::kFloat32, "no GPU kernel takes elements of type ", tensor.scalar_type());
   body(float{});
+}
+
+// The same, of attention's kernels, which take float16, too.
+template <class Body>
+void with_attention_element(const torch::Tensor& tensor, const Body& body) {
+  if (tensor.scalar_type() == torch::kFloat16) return body(__half{});
+  with_element(tensor, body);
 }
 
 cudaStream_t stream() { return c10::cuda::getCurrentCUDAStream(); }
@@ -122,7 +134,7 @@ torch::Tensor contiguous_like(const torch::Tensor& tensor) {
 torch::Tensor attention_forward(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& log_sum) {
   const auto [batch, time, heads, head] = shape_of(qkv);
   torch::Tensor out = torch::empty({batch, time, heads * head}, qkv.options());
-  with_element(qkv, [&](auto type) {
+  with_attention_element(qkv, [&](auto type) {
     using Element = decltype(type);
     kernels::attention_forward_cuda(shape_of(qkv), pointers(places), read_only<Element>(qkv), data<Element>(out),
                                     data<float>(log_sum), stream());
@@ -133,13 +145,28 @@ torch::Tensor attention_forward(const torch::Tensor& qkv, const AttentionPlaces&
 torch::Tensor attention_backward(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& out,
                                  const torch::Tensor& log_sum, const torch::Tensor& dout) {
   torch::Tensor dqkv = torch::empty_like(qkv), delta = torch::empty_like(log_sum);
-  with_element(qkv, [&](auto type) {
+  with_attention_element(qkv, [&](auto type) {
     using Element = decltype(type);
     kernels::attention_backward_cuda(shape_of(qkv), pointers(places), read_only<Element>(qkv), read_only<Element>(out),
                                      read_only<float>(log_sum), read_only<Element>(dout), data<Element>(dqkv),
                                      data<float>(delta), stream());
   });
   return dqkv;
+}
+
+torch::Tensor attention_decode(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& length,
+                               const AttentionCache& cache) {
+  const kernels::AttentionDecodeShape shape{qkv.size(0), qkv.size(1), qkv.size(3), cache.keys.size(2)};
+  torch::Tensor out = torch::empty({shape.batch, shape.heads * shape.head}, qkv.options());
+  const torch::Tensor work =
+      torch::empty({kernels::attention_decode_workspace(shape)}, qkv.options().dtype(torch::kFloat32));
+  with_attention_element(qkv, [&](auto type) {
+    using Element = decltype(type);
+    kernels::attention_decode_cuda(shape, pointers(places), read_only<Element>(qkv), read_only<int32_t>(length),
+                                   data<Element>(cache.keys), data<Element>(cache.values), data<Element>(out),
+                                   data<float>(work), stream());
+  });
+  return out;
 }
 
 torch::Tensor new_scan_states(const ScanTensors& in) {
@@ -192,15 +219,14 @@ ScanTensors scan_backward(const ScanTensors& given, const torch::Tensor& states,
   return d;
 }
 
-torch::Tensor conv_forward(const torch::Tensor& given, const torch::Tensor& weight, const torch::Tensor& bias,
-                           const torch::Tensor& initial) {
+torch::Tensor conv_forward(const torch::Tensor& given, const torch::Tensor& weight, const torch::Tensor& bias) {
   const torch::Tensor x = by_rows(given);
   torch::Tensor y = contiguous_like(x);
   with_element(x, [&](auto type) {
     using Element = decltype(type);
-    kernels::causal_conv1d_forward_cuda(shape_of(x, weight), rows<const Element>(x), read_only<float>(weight),
-                                        read_only<float>(bias), read_only<Element>(initial), rows<Element>(y),
-                                        stream());
+    kernels::causal_conv1d_forward_cuda<Element>(shape_of(x, weight), rows<const Element>(x), read_only<float>(weight),
+                                                 read_only<float>(bias), /*initial=*/nullptr, rows<Element>(y),
+                                                 stream());
   });
   return y;
 }

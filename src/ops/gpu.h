@@ -29,6 +29,9 @@ inline bool takes(const torch::Tensor& elements) {
 torch::Tensor attention_forward(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& log_sum);
 torch::Tensor attention_backward(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& out,
                                  const torch::Tensor& log_sum, const torch::Tensor& dout);
+// qkv (B, H, 3, head), length (B) int32, places and the cache contiguous.
+torch::Tensor attention_decode(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& length,
+                               const AttentionCache& cache);
 
 // u, delta, B, C, z by rows. initial (B, D, N), states (new_scan_states) and final (B, D, N), each or undefined.
 torch::Tensor new_scan_states(const ScanTensors& in);
@@ -37,9 +40,8 @@ torch::Tensor scan_forward(const ScanTensors& in, const torch::Tensor& initial, 
 torch::Tensor scan_step(const ScanTensors& in, const torch::Tensor& state);
 ScanTensors scan_backward(const ScanTensors& in, const torch::Tensor& states, const torch::Tensor& dy);
 
-// x by rows. initial, window (B, W-1, D), of x's type, or undefined.
-torch::Tensor conv_forward(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
-                           const torch::Tensor& initial);
+// x by rows. window (B, W-1, D), of x's type, contiguous.
+torch::Tensor conv_forward(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
 torch::Tensor conv_step(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
                         const torch::Tensor& window);
 struct ConvGradients {
