@@ -6,6 +6,7 @@
 #include <span>
 
 #include "eval/evaluate.h"
+#include "generate/generate.h"
 #include "prompts/answer.h"
 #include "prompts/score.h"
 #include "weights/pretrained.h"
@@ -35,7 +36,6 @@ Examiner::Examiner(const Job& job, torch::Device device) : job_(job), prompts_(j
   const PretrainedHeader header = read_pretrained_header(job.pretrained.model);
   max_positions_ = header.max_positions;
   end_of_text_ = prompts_.tokenizer().id_of("<|endoftext|>");
-  if (!end_of_text_) end_of_text_ = header.end_of_text;
   model_ = load_pretrained(job.pretrained.model, device, job.train.precision);
 }
 
@@ -82,6 +82,31 @@ std::string Examiner::why_not(const std::vector<Prompt>& prompts, const EvalPoin
   if (max_positions_ == 0 || static_cast<int64_t>(longest) <= max_positions_) return "";
   return fmt::format("{} {} was not run: a prompt has {} tokens, and {} has {} positions", name_of(point.task),
                      point.length, longest, job_.pretrained.model, max_positions_);
+}
+
+// The texts that the model writes after the prompts.
+std::vector<std::string> Examiner::continuations(std::span<const Prompt> prompts,
+                                                 const std::function<void()>& between_tokens) {
+  const auto text_of = [this](std::span<const int32_t> tokens) { return prompts_.tokenizer().decode(tokens); };
+  std::vector<std::vector<int32_t>> tokens;
+  std::vector<int64_t> max_new_tokens;
+  for (const Prompt& prompt : prompts) {
+    tokens.push_back(prompt.tokens);
+    max_new_tokens.push_back(prompt.max_new_tokens);
+  }
+  GenerateOptions options;
+  options.finished = [&](int64_t, std::span<const int32_t> so_far) {
+    between_tokens();
+    return is_finished(prompts_.spec(), text_of(so_far));
+  };
+  if (prompts.front().suppress_end_first && model_->spec().architecture != Architecture::mamba) {
+    options.end_of_text = end_of_text_;
+    options.suppress_end_first = end_of_text_.has_value();
+  }
+  std::vector<std::string> texts;
+  for (const std::vector<int32_t>& written : generate(*model_, tokens, max_new_tokens, options))
+    texts.push_back(text_of(written));
+  return texts;
 }
 
 Examiner::BatchScore Examiner::ask(std::span<const Prompt> batch, int64_t first,

@@ -5,6 +5,8 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -47,7 +49,7 @@ class Examiner {
   Job job_;
   JobPrompts prompts_;
   int64_t max_positions_;  // 0: no limit
-  std::optional<int64_t> end_of_text_;
+  std::optional<int32_t> end_of_text_;
   std::unique_ptr<Model> model_;
 };
 
