@@ -25,7 +25,7 @@ struct Node {
           fmt::format("{}: has no {} '{}' as SQuAD's official JSON has (version 1.1 or 2.0): change corpus", place,
                       json(type).type_name(), name));
     }
-    return {*found, fmt::format("{}{}{}", place, place.ends_with(']') ? "." : " ", name)};
+    return {*found, fmt::format("{}{}{}", place, place.ends_with(']') ? "." : ": ", name)};
   }
 
   std::string text(const char* name) const { return member(name, json::value_t::string).value.get<std::string>(); }
@@ -59,7 +59,7 @@ std::vector<SquadPassage> read_squad(const std::string& path) {
   const json file = json::parse(TextFile(path).read_rest(), nullptr, /*allow_exceptions=*/false);
   if (file.is_discarded()) throw UsageError(fmt::format("{}: is no JSON, or not all of it: change corpus", path));
   std::vector<SquadPassage> passages;
-  Node{file, path + ":"}.each("data", [&](const Node& article) {
+  Node{file, path}.each("data", [&](const Node& article) {
     article.each("paragraphs", [&](const Node& paragraph) {
       SquadPassage passage = passage_of(paragraph);
       if (passage.questions.size() >= 2) passages.push_back(std::move(passage));

@@ -23,9 +23,38 @@ Decoded first_point(std::string_view text) {
   return bytes > 0 ? Decoded{point, static_cast<size_t>(bytes)} : Decoded{-1, 1};
 }
 
-bool is_letter(char32_t point) {
-  const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(point));
-  return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
+utf8proc_category_t category_of(char32_t point) { return utf8proc_category(static_cast<utf8proc_int32_t>(point)); }
+
+char32_t lower_of(char32_t point) {
+  return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(point)));
+}
+
+bool is_cased(char32_t point) {
+  const utf8proc_category_t category = category_of(point);
+  return category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LL || category == UTF8PROC_CATEGORY_LT ||
+         lower_of(point) != point ||
+         utf8proc_toupper(static_cast<utf8proc_int32_t>(point)) != static_cast<utf8proc_int32_t>(point);
+}
+
+// Marks, and punctuation that stands inside of words.
+bool is_case_ignorable(char32_t point) {
+  switch (category_of(point)) {
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_SK:
+      return true;
+    default:
+      return std::u32string_view(U"'.:\u00B7\u2018\u2019\u2024\u2027").find(point) != std::u32string_view::npos;
+  }
+}
+
+// The Unicode standard's condition Final_Sigma: letters before it, and none after.
+bool ends_word(std::u32string_view text, size_t at) {
+  const auto before = std::find_if_not(text.rbegin() + (text.size() - at), text.rend(), is_case_ignorable);
+  const auto after = std::find_if_not(text.begin() + at + 1, text.end(), is_case_ignorable);
+  return before != text.rend() && is_cased(*before) && (after == text.end() || !is_cased(*after));
 }
 
 }  // namespace
@@ -69,9 +98,9 @@ bool is_space(char32_t point) {
 }
 
 bool is_word(char32_t point) {
-  const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(point));
-  return is_letter(point) || category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL ||
-         category == UTF8PROC_CATEGORY_NO;
+  const utf8proc_category_t category = category_of(point);
+  return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO) ||  // letters
+         (category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO);    // numbers
 }
 
 std::string strip(std::string_view text) {
@@ -86,13 +115,12 @@ std::u32string lower(std::u32string_view text) {
   std::u32string out;
   out.reserve(text.size());
   for (size_t i = 0; i < text.size(); ++i) {
-    const bool ends_word = i > 0 && is_letter(text[i - 1]) && (i + 1 == text.size() || !is_letter(text[i + 1]));
     if (text[i] == U'\u0130') {
       out += U"i\u0307";
-    } else if (text[i] == U'\u03A3' && ends_word) {
+    } else if (text[i] == U'\u03A3' && ends_word(text, i)) {
       out += U'\u03C2';
     } else {
-      out += static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(text[i])));
+      out += lower_of(text[i]);
     }
   }
   return out;
