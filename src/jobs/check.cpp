@@ -106,6 +106,11 @@ void check_training_lengths(const Job& job) {
 
 void check_batches(const Job& job) {
   const TrainSpec& train = job.train;
+  if (train.precision == Precision::float16) {
+    refuse(
+        "train.precision = float16 is for pretrained models that are only evaluated: small gradients vanish in it; "
+        "train in bf16, tf32, float32 or float64");
+  }
   if (train.steps < 1 || train.epochs < 1)
     refuse("train.steps = {} and train.epochs = {}: at least 1", train.steps, train.epochs);
   if (job.ranks < 1) refuse("sweep.ranks_per_job = {}: at least 1", job.ranks);

@@ -8,22 +8,24 @@ namespace {
 
 int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// GPT-NeoX: fused qkv, output, MLP of 4x, each with a bias; two LayerNorms a layer and a last one; untied embeddings.
-int64_t transformer_parameters(int64_t h, int64_t layers, int64_t vocabulary) {
+// GPT-NeoX: fused qkv, output, MLP, each with a bias; two LayerNorms a layer and a last one; embeddings in and out.
+int64_t transformer_parameters(const ModelSpec& model, int64_t vocabulary) {
+  const int64_t h = model.hidden_size, m = model.mlp_size();
   const int64_t attention = 3 * h * h + 3 * h + h * h + h;
-  const int64_t mlp = 4 * h * h + 4 * h + 4 * h * h + h;
+  const int64_t mlp = m * h + m + h * m + h;
   const int64_t norms = 2 * 2 * h;
-  return layers * (attention + mlp + norms) + 2 * h + 2 * vocabulary * h;
+  const int64_t embeddings = model.tied_embeddings ? 1 : 2;
+  return model.layers * (attention + mlp + norms) + 2 * h + embeddings * vocabulary * h;
 }
 
-// Mamba-1: expand 2, convolution of 4, dt_rank = ceil(h / 16); tied head over a vocabulary padded to a multiple of 8.
-int64_t mamba_parameters(int64_t h, int64_t layers, int64_t state, int64_t vocabulary) {
-  const int64_t inner = 2 * h;
-  const int64_t dt_rank = ceil_divide(h, 16);
-  const int64_t projections = h * 2 * inner + inner * (dt_rank + 2 * state) + dt_rank * inner + inner + inner * h;
-  const int64_t convolution = inner * 4 + inner;
+// Mamba-1, with a tied head.
+int64_t mamba_parameters(const ModelSpec& model, int64_t vocabulary) {
+  const int64_t h = model.hidden_size, state = model.state_dim, inner = model.inner_size(), rank = model.delta_rank();
+  const int64_t projections = h * 2 * inner + inner * (rank + 2 * state) + rank * inner + inner + inner * h;
+  const int64_t convolution = inner * model.conv_width + inner;
   const int64_t scan = inner * state + inner;
-  return layers * (projections + convolution + scan + h) + h + ceil_divide(vocabulary, 8) * 8 * h;
+  const int64_t rows = ceil_divide(vocabulary, model.vocabulary_multiple) * model.vocabulary_multiple;
+  return model.layers * (projections + convolution + scan + h) + h + rows * h;
 }
 
 // PyTorch's LSTM: four gates over input and state, two biases each; embedding as wide as the state, head with a bias.
@@ -78,6 +80,7 @@ double remembered_bytes(const ModelSpec& model, double tokens, double value) {
 double bytes_per_value(Precision precision) {
   switch (precision) {
     case Precision::bf16:
+    case Precision::float16:
       return 2;
     case Precision::float64:
       return 8;
@@ -104,14 +107,17 @@ double memory_to_evaluate(const Job& job) {
 }  // namespace
 
 int64_t parameter_count(const ModelSpec& model, const TaskSpec& task) {
-  const int64_t vocabulary = vocabulary_size(task);
+  return parameter_count(model, int64_t{vocabulary_size(task)});
+}
+
+int64_t parameter_count(const ModelSpec& model, int64_t vocabulary) {
   switch (model.architecture) {
     case Architecture::mamba:
-      return mamba_parameters(model.hidden_size, model.layers, model.state_dim, vocabulary);
+      return mamba_parameters(model, vocabulary);
     case Architecture::lstm:
       return lstm_parameters(model.hidden_size, model.layers, vocabulary);
     default:
-      return transformer_parameters(model.hidden_size, model.layers, vocabulary);
+      return transformer_parameters(model, vocabulary);
   }
 }
 

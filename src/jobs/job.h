@@ -45,6 +45,7 @@ inline int vocabulary_size(const TaskSpec& task) { return task.vocab_size + 4; }
 
 // Parameters of the model, exactly as models/ builds it (mamba's vocabulary padded to a multiple of 8).
 int64_t parameter_count(const ModelSpec& model, const TaskSpec& task);
+int64_t parameter_count(const ModelSpec& model, int64_t vocabulary);
 // The same, or what the pretrained model's folder holds.
 int64_t parameter_count(const Job& job);
 

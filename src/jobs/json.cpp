@@ -31,8 +31,24 @@ void visit_model(Spec& spec, Visit visit) {
   visit("score_quirk", spec.score_quirk);
 }
 
+// Those that are written only where they are not the default: most jobs are trained here, and their identity is a hash
+// of what is written.
 template <class Spec, class Visit>
 void visit_pretrained(Spec& spec, Visit visit) {
+  visit("intermediate_size", spec.intermediate_size);
+  visit("rotary_share", spec.rotary_share);
+  visit("rotary_base", spec.rotary_base);
+  visit("parallel_residual", spec.parallel_residual);
+  visit("tied_embeddings", spec.tied_embeddings);
+  visit("norm_eps", spec.norm_eps);
+  visit("expand", spec.expand);
+  visit("conv_width", spec.conv_width);
+  visit("dt_rank", spec.dt_rank);
+  visit("vocabulary_multiple", spec.vocabulary_multiple);
+}
+
+template <class Spec, class Visit>
+void visit_asked(Spec& spec, Visit visit) {
   visit("model", spec.model);
   visit("tokenizer", spec.tokenizer);
   visit("c4_corpus", spec.c4_corpus);
@@ -151,10 +167,21 @@ struct Reader {
 
 void to_json(nlohmann::json& out, const TaskSpec& spec) { visit_task(spec, Writer{out}); }
 void from_json(const nlohmann::json& in, TaskSpec& spec) { visit_task(spec, Reader{in}); }
-void to_json(nlohmann::json& out, const ModelSpec& spec) { visit_model(spec, Writer{out}); }
-void from_json(const nlohmann::json& in, ModelSpec& spec) { visit_model(spec, Reader{in}); }
-void to_json(nlohmann::json& out, const PretrainedSpec& spec) { visit_pretrained(spec, Writer{out}); }
-void from_json(const nlohmann::json& in, PretrainedSpec& spec) { visit_pretrained(spec, Reader{in}); }
+void to_json(nlohmann::json& out, const ModelSpec& spec) {
+  visit_model(spec, Writer{out});
+  nlohmann::json usual, own;
+  const ModelSpec trained_here;
+  visit_pretrained(trained_here, Writer{usual});
+  visit_pretrained(spec, Writer{own});
+  for (const auto& [key, value] : own.items())
+    if (value != usual[key]) out[key] = value;
+}
+void from_json(const nlohmann::json& in, ModelSpec& spec) {
+  visit_model(spec, Reader{in});
+  visit_pretrained(spec, Reader{in});
+}
+void to_json(nlohmann::json& out, const PretrainedSpec& spec) { visit_asked(spec, Writer{out}); }
+void from_json(const nlohmann::json& in, PretrainedSpec& spec) { visit_asked(spec, Reader{in}); }
 void to_json(nlohmann::json& out, const FolderFacts& facts) { visit_folder(facts, Writer{out}); }
 void from_json(const nlohmann::json& in, FolderFacts& facts) { visit_folder(facts, Reader{in}); }
 void to_json(nlohmann::json& out, const TrainSpec& spec) { visit_train(spec, Writer{out}); }

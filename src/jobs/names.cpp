@@ -67,7 +67,8 @@ template <>
 struct Names<Precision> {
   static constexpr std::string_view noun = "precision";
   static constexpr std::array table = {Name{Precision::float32, "float32"}, Name{Precision::tf32, "tf32"},
-                                       Name{Precision::bf16, "bf16"}, Name{Precision::float64, "float64"}};
+                                       Name{Precision::bf16, "bf16"}, Name{Precision::float64, "float64"},
+                                       Name{Precision::float16, "float16"}};
 };
 
 template <>

@@ -19,7 +19,7 @@ enum class TaskKind { copy, prefix_ngram, suffix_ngram, duplicate_ngram, c4_copy
 enum class NgramKey { unique, any };        // which keys of a look-up are drawn (tasks/task.h)
 enum class PackedState { carry, reset };    // what a model remembers across the examples packed into one row
 enum class ScoreQuirk { none, published };  // published: head dimensions 16.. count twice in nope, alibi, hard_alibi
-enum class Precision { float32, tf32, bf16, float64 };
+enum class Precision { float32, tf32, bf16, float64, float16 };  // float16: of pretrained models, not for training
 enum class EvalMode { teacher_forced, greedy };
 enum class DeviceKind { automatic, cpu, cuda };
 enum class TextOrder { standard, random };              // of c4_copy: random shuffles the tokens of a text first
@@ -61,6 +61,23 @@ struct ModelSpec {
   int state_dim = 32;        // mamba only
   double dropout = 0.65;     // lstm only: between layers
   ScoreQuirk score_quirk = ScoreQuirk::none;
+
+  // In what pretrained models differ from those that are trained here: no options, and written and hashed only where
+  // they are not as here.
+  int intermediate_size = 0;      // attention: hidden channels of the MLP; 0: 4 x hidden_size
+  double rotary_share = 0.25;     // rope: of each head's dimensions, those that carry the position
+  double rotary_base = 10000;     // rope: how much slower the last pair of dimensions turns than the first
+  bool parallel_residual = true;  // attention: attention and MLP read the same stream, not one after the other
+  bool tied_embeddings = false;   // attention: the embedding is the output matrix too (mamba's always is)
+  double norm_eps = 1e-5;         // attention and mamba
+  int expand = 2;                 // mamba: inner channels, in hidden_size
+  int conv_width = 4;             // mamba
+  int dt_rank = 0;                // mamba; 0: hidden_size / 16, rounded up
+  int vocabulary_multiple = 8;    // mamba: the rows of the embedding are a multiple of this
+
+  int64_t mlp_size() const { return intermediate_size > 0 ? intermediate_size : int64_t{4} * hidden_size; }
+  int64_t inner_size() const { return int64_t{expand} * hidden_size; }
+  int64_t delta_rank() const { return dt_rank > 0 ? dt_rank : (hidden_size + 15) / 16; }
 };
 
 // A model that is not trained here but read from a folder, and what it is asked.

@@ -31,7 +31,8 @@ Initial uniform(double bound) {
 
 void fill_initial(const torch::Tensor& weight, const Initial& initial, uint64_t seed, uint64_t parameter) {
   torch::NoGradGuard no_grad;
-  torch::Tensor values = torch::empty(weight.sizes(), weight.options().device(torch::kCPU).requires_grad(false));
+  const auto drawn_in = weight.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
+  torch::Tensor values = torch::empty(weight.sizes(), drawn_in);
   const int64_t count = values.numel();
   AT_DISPATCH_FLOATING_TYPES(values.scalar_type(), "fill_initial", [&] {
     auto* data = values.data_ptr<scalar_t>();

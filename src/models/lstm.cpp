@@ -30,25 +30,25 @@ struct Lstm::Cache : ModelCache {
   }
 };
 
-Lstm::Lstm(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device)
-    : Model(spec, vocabulary, precision, device) {
+Lstm::Lstm(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device, ModelUse use)
+    : Model(spec, vocabulary, precision, device, use) {
   if (!(spec.dropout >= 0 && spec.dropout < 1))
     throw UsageError(fmt::format("model.dropout = {} is not in 0 <= p < 1.", spec.dropout));
   const double bound = 1 / std::sqrt(static_cast<double>(spec.hidden_size));
-  embedding_ = add_parameter("embedding.weight", {vocabulary, spec.hidden_size}, uniform(0.1));
+  embedding_ = add_matrix("embedding.weight", {vocabulary, spec.hidden_size}, uniform(0.1));
   for (int l = 0; l < spec.layers; ++l) layers_.push_back(add_layer(l));
-  head_weight_ = add_parameter("head.weight", {vocabulary, spec.hidden_size}, uniform(bound));
-  head_bias_ = add_parameter("head.bias", {vocabulary}, constant(0));
+  head_weight_ = add_matrix("head.weight", {vocabulary, spec.hidden_size}, uniform(bound));
+  head_bias_ = add_matrix("head.bias", {vocabulary}, constant(0));
 }
 
 Lstm::Layer Lstm::add_layer(int l) {
   const int64_t h = spec_.hidden_size;
   const Initial initial = uniform(1 / std::sqrt(static_cast<double>(h)));
   Layer layer;
-  layer.weight_ih = add_parameter(fmt::format("lstm.weight_ih_l{}", l), {4 * h, h}, initial);
-  layer.weight_hh = add_parameter(fmt::format("lstm.weight_hh_l{}", l), {4 * h, h}, initial);
-  layer.bias_ih = add_parameter(fmt::format("lstm.bias_ih_l{}", l), {4 * h}, initial);
-  layer.bias_hh = add_parameter(fmt::format("lstm.bias_hh_l{}", l), {4 * h}, initial);
+  layer.weight_ih = add_matrix(fmt::format("lstm.weight_ih_l{}", l), {4 * h, h}, initial);
+  layer.weight_hh = add_matrix(fmt::format("lstm.weight_hh_l{}", l), {4 * h, h}, initial);
+  layer.bias_ih = add_matrix(fmt::format("lstm.bias_ih_l{}", l), {4 * h}, initial);
+  layer.bias_hh = add_matrix(fmt::format("lstm.bias_hh_l{}", l), {4 * h}, initial);
   return layer;
 }
 

@@ -14,7 +14,7 @@ namespace recite {
 // head.{weight,bias}.
 class Lstm : public Model {
  public:
-  Lstm(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device);
+  Lstm(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device, ModelUse use);
 
   torch::Tensor forward(const torch::Tensor& tokens, const ForwardContext& context) override;
   std::unique_ptr<ModelCache> new_cache(int64_t batch, int64_t max_tokens) override;

@@ -15,11 +15,6 @@ namespace recite {
 
 namespace {
 
-constexpr double norm_eps = 1e-5;
-constexpr int64_t expand = 2;
-constexpr int64_t conv_width = 4;
-constexpr int64_t vocabulary_multiple = 8;
-
 // A_log[e, n] = log(n + 1): the real part of S4D's initial states.
 Initial log_of_state(int64_t states) {
   return [states](PhiloxStream&, int64_t index) { return std::log(static_cast<double>(index % states + 1)); };
@@ -56,31 +51,29 @@ torch::Tensor inputs_at(const torch::Tensor& x, const torch::Tensor& places) {
 
 }  // namespace
 
-Mamba::Mamba(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device)
-    : Model(spec, vocabulary, precision, device),
-      inner_(expand * spec.hidden_size),
-      rank_((spec.hidden_size + 15) / 16) {
-  const int64_t rows = (vocabulary + vocabulary_multiple - 1) / vocabulary_multiple * vocabulary_multiple;
-  embedding_ = add_parameter("backbone.embeddings.weight", {rows, spec.hidden_size}, normal(0.02));
+Mamba::Mamba(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device, ModelUse use)
+    : Model(spec, vocabulary, precision, device, use), inner_(spec.inner_size()), rank_(spec.delta_rank()) {
+  const int64_t multiple = spec.vocabulary_multiple, rows = (vocabulary + multiple - 1) / multiple * multiple;
+  embedding_ = add_matrix("backbone.embeddings.weight", {rows, spec.hidden_size}, normal(0.02));
   for (int l = 0; l < spec.layers; ++l) layers_.push_back(add_layer(fmt::format("backbone.layers.{}.", l)));
   final_norm_ = add_parameter("backbone.norm_f.weight", {spec.hidden_size}, constant(1));
 }
 
 Mamba::Layer Mamba::add_layer(const std::string& prefix) {
-  const int64_t d = spec_.hidden_size, E = inner_, N = spec_.state_dim;
+  const int64_t d = spec_.hidden_size, E = inner_, N = spec_.state_dim, W = spec_.conv_width;
   const std::string mixer = prefix + "mixer.";
   Layer layer;
   layer.norm = add_parameter(prefix + "norm.weight", {d}, constant(1));
-  layer.in_proj = add_parameter(mixer + "in_proj.weight", {2 * E, d}, uniform(fan_in_bound(d)));
-  layer.conv_weight = add_parameter(mixer + "conv1d.weight", {E, 1, conv_width}, uniform(fan_in_bound(conv_width)));
-  layer.conv_bias = add_parameter(mixer + "conv1d.bias", {E}, uniform(fan_in_bound(conv_width)));
-  layer.x_proj = add_parameter(mixer + "x_proj.weight", {rank_ + 2 * N, E}, uniform(fan_in_bound(E)));
-  layer.dt_weight = add_parameter(mixer + "dt_proj.weight", {E, rank_}, uniform(fan_in_bound(rank_)));
+  layer.in_proj = add_matrix(mixer + "in_proj.weight", {2 * E, d}, uniform(fan_in_bound(d)));
+  layer.conv_weight = add_parameter(mixer + "conv1d.weight", {E, 1, W}, uniform(fan_in_bound(W)));
+  layer.conv_bias = add_parameter(mixer + "conv1d.bias", {E}, uniform(fan_in_bound(W)));
+  layer.x_proj = add_matrix(mixer + "x_proj.weight", {rank_ + 2 * N, E}, uniform(fan_in_bound(E)));
+  layer.dt_weight = add_matrix(mixer + "dt_proj.weight", {E, rank_}, uniform(fan_in_bound(rank_)));
   layer.dt_bias = add_parameter(mixer + "dt_proj.bias", {E}, step_bias());
   layer.A_log = add_parameter(mixer + "A_log", {E, N}, log_of_state(N));
   layer.D = add_parameter(mixer + "D", {E}, constant(1));
-  layer.out_proj = add_parameter(mixer + "out_proj.weight", {d, E},
-                                 uniform(fan_in_bound(E) / std::sqrt(static_cast<double>(spec_.layers))));
+  layer.out_proj = add_matrix(mixer + "out_proj.weight", {d, E},
+                              uniform(fan_in_bound(E) / std::sqrt(static_cast<double>(spec_.layers))));
   return layer;
 }
 
@@ -92,7 +85,7 @@ torch::Tensor Mamba::prefill(const torch::Tensor& tokens, const torch::Tensor& l
   torch::NoGradGuard no_grad;
   const torch::Tensor length = lengths.view({-1, 1, 1});
   const Ends ends{(torch::arange(tokens.size(1)).view({1, -1, 1}) >= length).to(device()),
-                  (length + torch::arange(1 - conv_width, 0).view({1, -1, 1})).to(device())};
+                  (length + torch::arange(1 - spec_.conv_width, 0).view({1, -1, 1})).to(device())};
   return logits(hidden(tokens, last_places(tokens, lengths), &dynamic_cast<Cache&>(cache), &ends));
 }
 
@@ -105,7 +98,7 @@ std::unique_ptr<ModelCache> Mamba::new_cache(int64_t batch, int64_t) {
   auto cache = std::make_unique<Cache>();
   const auto options = torch::TensorOptions().device(device());
   for (size_t l = 0; l < layers_.size(); ++l)
-    cache->layers.push_back({torch::zeros({batch, conv_width - 1, inner_}, options.dtype(compute_dtype())),
+    cache->layers.push_back({torch::zeros({batch, spec_.conv_width - 1, inner_}, options.dtype(compute_dtype())),
                              torch::zeros({batch, inner_, spec_.state_dim}, options.dtype(master_dtype()))});
   return cache;
 }
@@ -114,9 +107,9 @@ torch::Tensor Mamba::hidden(const torch::Tensor& tokens, const torch::Tensor& wa
                             const Ends* ends) const {
   const auto norm = [&](const ResidualInputs& in, size_t l) {
     const torch::Tensor& weight = l < layers_.size() ? layers_[l].norm : final_norm_;
-    return residual_norm(in, {{weight, {}}}, norm_eps, compute_dtype());
+    return residual_norm(in, {{weight, {}}}, spec_.norm_eps, compute_dtype());
   };
-  Residual residual = norm({torch::embedding(embedding_, tokens), {}, {}}, 0);
+  Residual residual = norm({master(torch::embedding(embedding_, tokens)), {}, {}}, 0);
   for (size_t l = 0; l < layers_.size(); ++l) {
     torch::Tensor y = mixer(layers_[l], residual.norms[0], cache ? &cache->layers[l] : nullptr, ends);
     if (wanted.defined() && l + 1 == layers_.size()) {

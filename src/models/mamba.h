@@ -1,5 +1,5 @@
 // Mamba-1 (Gu and Dao, arXiv 2312.00752): RMSNorm, a residual kept in float32, tied head, vocabulary padded to a
-// multiple of 8.
+// multiple (of 8, where it is trained here).
 #pragma once
 
 #include <torch/torch.h>
@@ -13,7 +13,7 @@ namespace recite {
 
 class Mamba : public Model {
  public:
-  Mamba(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device);
+  Mamba(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device, ModelUse use);
 
   torch::Tensor forward(const torch::Tensor& tokens, const ForwardContext& context) override;
   std::unique_ptr<ModelCache> new_cache(int64_t batch, int64_t max_tokens) override;
@@ -21,7 +21,7 @@ class Mamba : public Model {
   torch::Tensor step(const torch::Tensor& tokens, ModelCache& cache) override;
 
  private:
-  // Letters: d hidden size, E = 2 d inner channels, W = 4 convolution width, R rank of delta, N state.
+  // Letters: d hidden size, E inner channels (2 d), W convolution width (4), R rank of delta (d / 16), N state.
   struct Layer {
     torch::Tensor norm;                    // (d)
     torch::Tensor in_proj;                 // (2 E, d): the input of the convolution, and the gate z

@@ -27,11 +27,23 @@ void set_matmul_precision(Precision precision) {
 
 }  // namespace
 
-Model::Model(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device)
-    : spec_(spec), vocabulary_(vocabulary), precision_(precision), device_(device) {}
+Model::Model(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device, ModelUse use)
+    : spec_(spec), vocabulary_(vocabulary), precision_(precision), device_(device), use_(use) {
+  if (precision == Precision::float16 && use == ModelUse::training)
+    throw UsageError("float16 is for models that are only evaluated; train in bf16, tf32, float32 or float64.");
+}
 
 torch::Tensor Model::add_parameter(const std::string& name, std::vector<int64_t> shape, Initial initial) {
-  const auto options = torch::TensorOptions().dtype(master_dtype()).device(device_).requires_grad(true);
+  return add_weight(name, shape, master_dtype(), std::move(initial));
+}
+
+torch::Tensor Model::add_matrix(const std::string& name, std::vector<int64_t> shape, Initial initial) {
+  return add_weight(name, shape, use_ == ModelUse::inference ? compute_dtype() : master_dtype(), std::move(initial));
+}
+
+torch::Tensor Model::add_weight(const std::string& name, torch::IntArrayRef shape, torch::ScalarType dtype,
+                                Initial initial) {
+  const auto options = torch::TensorOptions().dtype(dtype).device(device_).requires_grad(use_ == ModelUse::training);
   parameters_.push_back({name, torch::zeros(shape, options)});
   initial_.push_back(std::move(initial));
   return parameters_.back().tensor;
@@ -42,6 +54,7 @@ torch::ScalarType Model::master_dtype() const {
 }
 
 torch::ScalarType Model::compute_dtype() const {
+  if (precision_ == Precision::float16) return torch::kFloat16;
   return precision_ == Precision::bf16 ? torch::kBFloat16 : master_dtype();
 }
 
@@ -59,16 +72,16 @@ void Model::initialise(uint64_t seed) {
   for (size_t p = 0; p < parameters_.size(); ++p) fill_initial(parameters_[p].tensor, initial_[p], seed, p);
 }
 
-std::unique_ptr<Model> make_model(const ModelSpec& spec, int64_t vocabulary, Precision precision,
-                                  torch::Device device) {
+std::unique_ptr<Model> make_model(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device,
+                                  ModelUse use) {
   if (device.is_cuda()) set_matmul_precision(precision);
   switch (spec.architecture) {
     case Architecture::mamba:
-      return std::make_unique<Mamba>(spec, vocabulary, precision, device);
+      return std::make_unique<Mamba>(spec, vocabulary, precision, device, use);
     case Architecture::lstm:
-      return std::make_unique<Lstm>(spec, vocabulary, precision, device);
+      return std::make_unique<Lstm>(spec, vocabulary, precision, device, use);
     default:
-      return std::make_unique<Transformer>(spec, vocabulary, precision, device);
+      return std::make_unique<Transformer>(spec, vocabulary, precision, device, use);
   }
 }
 

@@ -14,8 +14,13 @@
 
 namespace recite {
 
-// A named weight: a leaf tensor in the master precision (float32, or float64 for Precision::float64). Names are those
-// of the Hugging Face layout (GPTNeoXForCausalLM for the transformers, MambaForCausalLM for mamba).
+// What a model's weights are there for. Those of ModelUse::inference carry no gradient, and the large ones lie in the
+// precision that the forward pass computes in.
+enum class ModelUse { training, inference };
+
+// A named weight: a leaf tensor in the master precision (float32, or float64 for Precision::float64); for
+// ModelUse::inference, where only the forward pass reads it, in the precision that this computes in. Names are those of
+// the Hugging Face layout (GPTNeoXForCausalLM for the transformers, MambaForCausalLM for mamba).
 struct Parameter {
   std::string name;
   torch::Tensor tensor;
@@ -72,11 +77,14 @@ class Model {
   void initialise(uint64_t seed);
 
  protected:
-  Model(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device);
+  Model(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device, ModelUse use);
 
   // Registers a weight of zeros; its values come from initialise() or load_parameters().
   torch::Tensor add_parameter(const std::string& name, std::vector<int64_t> shape, Initial initial);
-  // The precision of the weights, and of sums that must not be rounded to bf16: float32, or float64.
+  // The same for a weight that is read through compute() alone, or an embedding: for inference it lies in that
+  // precision.
+  torch::Tensor add_matrix(const std::string& name, std::vector<int64_t> shape, Initial initial);
+  // The precision of the weights, and of sums that must not be rounded to 16 bits: float32, or float64.
   torch::ScalarType master_dtype() const;
   // The precision that the forward pass computes in.
   torch::ScalarType compute_dtype() const;
@@ -91,7 +99,10 @@ class Model {
   Precision precision_;
 
  private:
+  torch::Tensor add_weight(const std::string& name, torch::IntArrayRef shape, torch::ScalarType dtype, Initial initial);
+
   torch::Device device_;
+  ModelUse use_;
   std::vector<Parameter> parameters_;
   std::vector<Initial> initial_;  // of each parameter
 };
@@ -102,7 +113,9 @@ class Model {
 std::unique_ptr<Model> make_model(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device,
                                   uint64_t seed);
 // The same with weights of zeros, for load_parameters(). On torch::kMeta it has shapes and no memory.
-std::unique_ptr<Model> make_model(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device);
+// Precision::float16 is for ModelUse::inference alone.
+std::unique_ptr<Model> make_model(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device,
+                                  ModelUse use = ModelUse::training);
 
 // Copies named tensors into the model: every parameter must be there with its shape, and nothing else; throws Error
 // that names what is missing, extra or misshapen.

@@ -11,10 +11,7 @@ namespace recite {
 
 namespace {
 
-constexpr double norm_eps = 1e-5;
 constexpr double weight_deviation = 0.02;
-constexpr double rotary_share = 0.25;
-constexpr double rotary_base = 10000;
 
 }  // namespace
 
@@ -30,33 +27,38 @@ struct Transformer::Cache : ModelCache {
   }
 };
 
-Transformer::Transformer(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device)
-    : Model(spec, vocabulary, precision, device) {
+Transformer::Transformer(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device,
+                         ModelUse use)
+    : Model(spec, vocabulary, precision, device, use) {
   if (spec.heads < 1 || spec.hidden_size % spec.heads != 0)
     throw UsageError(
         fmt::format("model.heads = {} does not divide model.hidden_size = {}.", spec.heads, spec.hidden_size));
   head_size_ = spec.hidden_size / spec.heads;
-  rotary_ = static_cast<int64_t>(static_cast<double>(head_size_) * rotary_share);
-  embedding_ = add_parameter("gpt_neox.embed_in.weight", {vocabulary, spec.hidden_size}, normal(weight_deviation));
+  rotary_ = static_cast<int64_t>(static_cast<double>(head_size_) * spec.rotary_share);
+  embedding_ = add_matrix("gpt_neox.embed_in.weight", {vocabulary, spec.hidden_size}, normal(weight_deviation));
   for (int l = 0; l < spec.layers; ++l) layers_.push_back(add_layer(fmt::format("gpt_neox.layers.{}.", l)));
   final_norm_ = add_norm("gpt_neox.final_layer_norm");
-  unembedding_ = add_parameter("embed_out.weight", {vocabulary, spec.hidden_size}, normal(weight_deviation));
+  unembedding_ = spec.tied_embeddings
+                     ? embedding_
+                     : add_matrix("embed_out.weight", {vocabulary, spec.hidden_size}, normal(weight_deviation));
 }
 
 Transformer::Layer Transformer::add_layer(const std::string& prefix) {
-  const int64_t d = spec_.hidden_size;
+  const int64_t d = spec_.hidden_size, m = spec_.mlp_size();
   Layer layer;
   layer.attention_norm = add_norm(prefix + "input_layernorm");
   layer.mlp_norm = add_norm(prefix + "post_attention_layernorm");
-  layer.qkv = add_affine(prefix + "attention.query_key_value", 3 * d, d);
+  const std::string qkv = prefix + "attention.query_key_value";
+  layer.qkv = {add_matrix(qkv + ".weight", {3 * d, d}, normal(weight_deviation)),
+               add_matrix(qkv + ".bias", {3 * d}, constant(0))};
   layer.attention_out = add_affine(prefix + "attention.dense", d, d);
-  layer.mlp_in = add_affine(prefix + "mlp.dense_h_to_4h", 4 * d, d);
-  layer.mlp_out = add_affine(prefix + "mlp.dense_4h_to_h", d, 4 * d);
+  layer.mlp_in = add_affine(prefix + "mlp.dense_h_to_4h", m, d);
+  layer.mlp_out = add_affine(prefix + "mlp.dense_4h_to_h", d, m);
   return layer;
 }
 
 Transformer::Affine Transformer::add_affine(const std::string& name, int64_t outputs, int64_t inputs) {
-  const torch::Tensor weight = add_parameter(name + ".weight", {outputs, inputs}, normal(weight_deviation));
+  const torch::Tensor weight = add_matrix(name + ".weight", {outputs, inputs}, normal(weight_deviation));
   return {weight, add_parameter(name + ".bias", {outputs}, constant(0))};
 }
 
@@ -130,29 +132,37 @@ torch::Tensor Transformer::angles(int64_t time) const {
   if (spec_.architecture != Architecture::rope || rotary_ == 0) return {};
   const auto options = torch::TensorOptions().dtype(torch::kFloat64).device(device());
   const torch::Tensor frequency =
-      torch::pow(rotary_base, torch::arange(0, rotary_, 2, options) / static_cast<double>(rotary_)).reciprocal();
+      torch::pow(spec_.rotary_base, torch::arange(0, rotary_, 2, options) / static_cast<double>(rotary_)).reciprocal();
   return torch::outer(torch::arange(time, options), frequency);
 }
 
 torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const torch::Tensor& wanted,
                                   const Attend& attend) const {
   const auto norm = [&](const ResidualInputs& in, size_t l) {
-    return residual_norm(in, norms_before(l), norm_eps, compute_dtype());
+    return residual_norm(in, norms_before(l), spec_.norm_eps, compute_dtype());
   };
-  Residual x = norm({torch::embedding(embedding_, tokens), {}, {}}, 0);
+  Residual x = norm({master(torch::embedding(embedding_, tokens)), {}, {}}, 0);
   for (size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
     torch::Tensor mixed = attend(projected(layer, x.norms[0]), l);
     if (wanted.defined() && l + 1 == layers_.size())
-      for (torch::Tensor* rows : {&mixed, &x.norms[1], &x.stream}) *rows = take_rows(*rows, wanted);
-    const torch::Tensor bias = layer.attention_out.bias + layer.mlp_out.bias;
-    x = norm({x.stream, {product(mixed, layer.attention_out.weight), mlp(layer, x.norms[1])}, bias}, l + 1);
+      for (torch::Tensor* rows : {&mixed, &x.norms.back(), &x.stream}) *rows = take_rows(*rows, wanted);
+    const torch::Tensor attended = product(mixed, layer.attention_out.weight);
+    if (spec_.parallel_residual) {
+      const torch::Tensor bias = layer.attention_out.bias + layer.mlp_out.bias;
+      x = norm({x.stream, {attended, mlp(layer, x.norms[1])}, bias}, l + 1);
+    } else {
+      x = residual_norm({x.stream, {attended}, layer.attention_out.bias}, {layer.mlp_norm}, spec_.norm_eps,
+                        compute_dtype());
+      x = norm({x.stream, {mlp(layer, x.norms[0])}, layer.mlp_out.bias}, l + 1);
+    }
   }
   return x.norms[0];
 }
 
 std::vector<NormWeights> Transformer::norms_before(size_t l) const {
   if (l == layers_.size()) return {final_norm_};
+  if (!spec_.parallel_residual) return {layers_[l].attention_norm};
   return {layers_[l].attention_norm, layers_[l].mlp_norm};
 }
 

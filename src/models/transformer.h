@@ -1,5 +1,6 @@
 // GPT-NeoX (Black et al., arXiv 2204.06745): parallel residual, LayerNorm, exact GELU, with one of four ways to tell
 // positions apart: rotary on a quarter of each head (rope), none (nope), ALiBi, or Hard-ALiBi (arXiv 2402.01032).
+// Pretrained ones may rotate another share, and add attention and MLP to the stream one after the other (ModelSpec).
 #pragma once
 
 #include <torch/torch.h>
@@ -16,7 +17,7 @@ namespace recite {
 
 class Transformer : public Model {
  public:
-  Transformer(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device);
+  Transformer(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device, ModelUse use);
 
   torch::Tensor forward(const torch::Tensor& tokens, const ForwardContext& context) override;
   std::unique_ptr<ModelCache> new_cache(int64_t batch, int64_t max_tokens) override;
@@ -45,7 +46,8 @@ class Transformer : public Model {
   torch::Tensor angles(int64_t time) const;
   // After the last norm; of the `wanted` places, when defined (ForwardContext).
   torch::Tensor hidden(const torch::Tensor& tokens, const torch::Tensor& wanted, const Attend& attend) const;
-  // The norms that read the stream before layer l, or after the last layer.
+  // The norms that read the stream before layer l, or after the last layer; the MLP's is one of them where the residual
+  // is parallel.
   std::vector<NormWeights> norms_before(size_t l) const;
   // Queries, keys and values: (B, T, H, 3, head).
   torch::Tensor projected(const Layer& layer, const torch::Tensor& x) const;

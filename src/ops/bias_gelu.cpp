@@ -56,6 +56,7 @@ class BiasGeluFunction : public torch::autograd::Function<BiasGeluFunction> {
 }  // namespace
 
 torch::Tensor bias_gelu(const torch::Tensor& u, const torch::Tensor& bias) {
+  if (lacks_kernels(u.scalar_type())) return bias_gelu(u.to(torch::kFloat32), bias).to(u.scalar_type());
   if (!u.is_cpu() && !gpu::takes(u)) return composed_bias_gelu(u, bias);
   if (!torch::GradMode::is_enabled()) return forward_kernel(u.contiguous(), bias.contiguous());
   return BiasGeluFunction::apply(u.contiguous(), bias.contiguous());

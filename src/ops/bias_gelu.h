@@ -6,7 +6,7 @@
 
 namespace recite {
 
-// gelu(u + bias), exact: u (..., D), float32, float64 or bf16; bias (D), float32 (float64 of float64).
+// gelu(u + bias), exact: u (..., D), float32, float64, bf16 or float16; bias (D), float32 (float64 of float64).
 torch::Tensor bias_gelu(const torch::Tensor& u, const torch::Tensor& bias);
 
 // The same written with LibTorch's operations, differentiable by them, on any device.

@@ -73,7 +73,7 @@ torch::Tensor zero_window(const torch::Tensor& x, const torch::Tensor& weight) {
 
 // The CPU's kernel takes elements of the weights' type alone.
 bool converts(const torch::Tensor& x, const torch::Tensor& weight) {
-  return x.is_cpu() && x.scalar_type() != weight.scalar_type();
+  return lacks_kernels(x.scalar_type()) || (x.is_cpu() && x.scalar_type() != weight.scalar_type());
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 namespace recite {
 
 // x (B, T, D), weight (D, W), bias (D) -> silu(bias + convolution) (B, T, D); zeros before t = 0. x is
-// float32, float64 or bf16, and so are y and `window`; weight and bias are float32 (float64 of float64).
+// float32, float64, bf16 or float16, and so are y and `window`; weight and bias are float32 (float64 of float64).
 torch::Tensor causal_conv1d(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
 
 // One step: x (B, 1, D) after `window` (B, W-1, D), contiguous, the inputs before it, oldest first; it moves on in

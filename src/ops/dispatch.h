@@ -24,6 +24,9 @@ void with_element_type(const torch::Tensor& tensor, const Body& body) {
   }
 }
 
+// float16 has no kernels: its operations are done in float32 and rounded, on any device.
+inline bool lacks_kernels(torch::ScalarType element) { return element == torch::kFloat16; }
+
 // What sums of such elements are kept in.
 inline torch::ScalarType sums_type(torch::ScalarType element) {
   return element == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;

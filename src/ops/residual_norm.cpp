@@ -160,6 +160,16 @@ Inputs contiguous(const ResidualInputs& in, const std::vector<NormWeights>& norm
   return to;
 }
 
+ResidualInputs widened(ResidualInputs in) {
+  for (torch::Tensor& branch : in.branches) branch = branch.to(in.stream.scalar_type());
+  return in;
+}
+
+Residual rounded(Residual out, torch::ScalarType element) {
+  for (torch::Tensor& norm : out.norms) norm = norm.to(element);
+  return out;
+}
+
 Residual residual_of(const tensor_list& outputs) { return {outputs[0], {outputs.begin() + 1, outputs.end()}}; }
 
 }  // namespace
@@ -168,6 +178,7 @@ Residual residual_norm(const ResidualInputs& in, const std::vector<NormWeights>&
                        torch::ScalarType element) {
   TORCH_CHECK(in.branches.size() <= 2 && (norms.size() == 1 || norms.size() == 2),
               "the residual stream has at most two branches, and one or two norms");
+  if (lacks_kernels(element)) return rounded(residual_norm(widened(in), norms, epsilon, torch::kFloat32), element);
   if (!in.stream.is_cpu() && !gpu::takes(in.stream)) return composed_residual_norm(in, norms, epsilon, element);
   const Inputs c = contiguous(in, norms);
   if (!want_gradient(c)) return residual_of(list(forward_kernel(c, epsilon, element)));

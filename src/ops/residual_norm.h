@@ -24,8 +24,8 @@ struct Residual {
   std::vector<torch::Tensor> norms;  // of that, one for each of the weights
 };
 
-// `norms` holds one or two of the same kind; their outputs are of type `element`: the stream's, or bf16 of a float32
-// stream.
+// `norms` holds one or two of the same kind; their outputs are of type `element`: the stream's, or bf16 or float16 of a
+// float32 stream.
 Residual residual_norm(const ResidualInputs& in, const std::vector<NormWeights>& norms, double epsilon,
                        torch::ScalarType element);
 

@@ -143,7 +143,9 @@ ScanTensors converted(const ScanTensors& in) {
 }
 
 // The CPU's kernel takes elements of the others' type alone.
-bool converts(const ScanTensors& in) { return in.u.is_cpu() && in.u.scalar_type() != in.A.scalar_type(); }
+bool converts(const ScanTensors& in) {
+  return lacks_kernels(in.u.scalar_type()) || (in.u.is_cpu() && in.u.scalar_type() != in.A.scalar_type());
+}
 
 // As the kernels take them: a GPU's read rows that are parts of wider ones.
 ScanTensors laid_out(const ScanTensors& in) { return in.u.is_cuda() ? in : contiguous(in); }

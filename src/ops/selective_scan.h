@@ -6,8 +6,8 @@
 
 namespace recite {
 
-// On one device. Elements, of u, delta, B, C, z and y, are float32, float64 or bf16; the others float32 (float64 of
-// float64). Letters: B batch, T time, D channels, N state.
+// On one device. Elements, of u, delta, B, C, z and y, are float32, float64, bf16 or float16; the others float32
+// (float64 of float64). Letters: B batch, T time, D channels, N state.
 struct ScanTensors {
   torch::Tensor u;           // (B, T, D)
   torch::Tensor delta;       // (B, T, D), before bias and softplus

@@ -29,16 +29,16 @@ json gpt_neox_config(const Model& model) {
           {"num_attention_heads", spec.heads},
           {"intermediate_size", extent(model, "gpt_neox.layers.0.mlp.dense_h_to_4h.weight", 0)},
           {"hidden_act", "gelu"},
-          {"rotary_pct", 0.25},
-          {"rotary_emb_base", 10000},
+          {"rotary_pct", spec.rotary_share},
+          {"rotary_emb_base", spec.rotary_base},
           {"max_position_embeddings", 2048},
           {"attention_bias", true},
           {"attention_dropout", 0.0},
           {"hidden_dropout", 0.0},
-          {"use_parallel_residual", true},
-          {"layer_norm_eps", 1e-5},
+          {"use_parallel_residual", spec.parallel_residual},
+          {"layer_norm_eps", spec.norm_eps},
           {"initializer_range", 0.02},
-          {"tie_word_embeddings", false},
+          {"tie_word_embeddings", spec.tied_embeddings},
           {"use_cache", true}};
 }
 
@@ -62,7 +62,7 @@ json mamba_config(const Model& model) {
           {"hidden_act", "silu"},
           {"use_bias", false},
           {"use_conv_bias", true},
-          {"layer_norm_epsilon", 1e-5},
+          {"layer_norm_epsilon", spec.norm_eps},
           {"initializer_range", 0.02},
           {"residual_in_fp32", true},
           // A rule for new models, that transformers would apply to the weights it has just loaded.

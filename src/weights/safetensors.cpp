@@ -78,6 +78,14 @@ json header_of(const std::string& path, const TensorFile& file,
 
 // ---- reading ----
 
+std::vector<int64_t> contiguous_strides(const std::vector<int64_t>& shape) {
+  std::vector<int64_t> strides(shape.size());
+  uint64_t stride = 1;  // may wrap where an extent is 0, and no stride counts
+  for (size_t d = shape.size(); d-- > 0; stride *= static_cast<uint64_t>(shape[d]))
+    strides[d] = static_cast<int64_t>(stride);
+  return strides;
+}
+
 class Reader {
  public:
   explicit Reader(const std::string& path) : path_(path), stream_(path, std::ios::binary) {
@@ -97,6 +105,19 @@ class Reader {
       file.tensors.emplace_back(entry.name, std::move(tensor));
     }
     return file;
+  }
+
+  std::vector<StoredTensor> map() {
+    const auto file = MappedFile::open(path_);
+    if (file->bytes().size() != file_size_) fail("changes its length while it is read");
+    std::map<std::string, std::string> metadata;
+    std::vector<StoredTensor> tensors;
+    const json header = read_header();
+    const std::string_view data = file->bytes().substr(file_size_ - data_size_);
+    for (const Entry& entry : entries_of(header, metadata))
+      tensors.push_back({entry.name, file, data.substr(entry.begin, entry.end - entry.begin), std::nullopt, entry.type,
+                         entry.shape, contiguous_strides(entry.shape), 0});
+    return tensors;
   }
 
  private:
@@ -241,5 +262,7 @@ uint32_t write_safetensors(const std::string& path, const TensorFile& file) {
 }
 
 TensorFile read_safetensors(const std::string& path) { return Reader(path).read(); }
+
+std::vector<StoredTensor> map_safetensors(const std::string& path) { return Reader(path).map(); }
 
 }  // namespace recite

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "weights/stored_tensor.h"
+
 namespace recite {
 
 struct TensorFile {
@@ -22,5 +24,8 @@ uint32_t write_safetensors(const std::string& path, const TensorFile& file);
 // Throws Error that names the path and what is wrong: cut short, header not JSON, offsets outside the file, unknown
 // dtype.
 TensorFile read_safetensors(const std::string& path);
+
+// The same where it lies: reads the header alone. The format has no checksums.
+std::vector<StoredTensor> map_safetensors(const std::string& path);
 
 }  // namespace recite

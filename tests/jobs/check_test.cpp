@@ -51,6 +51,9 @@ INSTANTIATE_TEST_SUITE_P(
         BadJob{"RopeRotatesPairs",
                [](Job& job) { job.model.hidden_size = 64; },
                {"model.heads = 16", "rope", "4 dimensions"}},
+        BadJob{"TrainedInFloat16",
+               [](Job& job) { job.train.precision = Precision::float16; },
+               {"train.precision = float16", "bf16"}},
         BadJob{"MoreMaskedHeadsThanHeads",
                [](Job& job) {
                  job.model.architecture = Architecture::hard_alibi;

@@ -42,6 +42,20 @@ TEST(ParameterCount, MambaOfASmallSizeByHand) {
   EXPECT_EQ(parameter_count(model, task), in + conv + x + dt + scan + out + 20 + 20 + 16 * 20);
 }
 
+TEST(ParameterCount, PretrainedModelsByTheirReleasedSizes) {
+  // Pythia-410m and mamba-370m, as `transformers` counts models of their configurations.
+  ModelSpec pythia;
+  pythia.hidden_size = 1024;
+  pythia.layers = 24;
+  EXPECT_EQ(parameter_count(pythia, int64_t{50304}), 405334016);
+  ModelSpec mamba;
+  mamba.architecture = Architecture::mamba;
+  mamba.hidden_size = 1024;
+  mamba.layers = 48;
+  mamba.state_dim = 16;
+  EXPECT_EQ(parameter_count(mamba, int64_t{50277}), 371516416);
+}
+
 TEST(ParameterCount, LstmOfASmallSizeByHand) {
   ModelSpec model;
   model.architecture = Architecture::lstm;

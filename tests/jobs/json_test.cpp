@@ -65,6 +65,35 @@ TEST(JobJson, NoMemberOfTheUnusualJobHasItsDefault) {
   }
 }
 
+ModelSpec pretrained_spec() {
+  ModelSpec spec;
+  spec.intermediate_size = 10;
+  spec.rotary_share = 0.5;
+  spec.rotary_base = 500;
+  spec.parallel_residual = false;
+  spec.tied_embeddings = true;
+  spec.norm_eps = 0.1 + 0.2;
+  spec.expand = 3;
+  spec.conv_width = 2;
+  spec.dt_rank = 4;
+  spec.vocabulary_multiple = 1;
+  return spec;
+}
+
+TEST(JobJson, WhatOnlyPretrainedModelsHaveIsWrittenWhereItIsUnusualAndReadBack) {
+  const nlohmann::json usual = ModelSpec{}, written = pretrained_spec();
+  EXPECT_EQ(usual.size(), 8u);
+  EXPECT_EQ(written.size(), usual.size() + 10);
+  EXPECT_EQ(nlohmann::json(nlohmann::json::parse(written.dump()).get<ModelSpec>()), written);
+  for (const auto& [key, value] : written.items()) {
+    if (usual.contains(key)) continue;
+    Job job;
+    const std::string id = job.id();
+    job.model = nlohmann::json{{key, value}}.get<ModelSpec>();
+    EXPECT_NE(job.id(), id) << key;
+  }
+}
+
 TEST(JobJson, DoublesKeepEveryBit) {
   const Job job = nlohmann::json::parse(nlohmann::json(unusual_job()).dump()).get<Job>();
   EXPECT_EQ(job.train.learning_rate, 0.1 + 0.2);

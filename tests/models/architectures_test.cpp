@@ -89,6 +89,33 @@ TEST_P(Architectures, LowerPrecisionsAreNearAndGiveFloat32) {
   }
 }
 
+TEST_P(Architectures, ForInferenceWeightsLieInThePrecisionThatComputes) {
+  const Tensor tokens = random_tokens(2, 19);
+  const auto source = reference::random_model(GetParam().spec, vocabulary);
+  const Tensor exact = source->forward(tokens, {});
+  for (const auto& [precision, dtype, tolerance] : {std::tuple{Precision::float32, torch::kFloat32, 1e-4},
+                                                    {Precision::float16, torch::kFloat16, 0.02},
+                                                    {Precision::bf16, torch::kBFloat16, 0.1}}) {
+    const auto model = make_model(GetParam().spec, vocabulary, precision, torch::kCPU, ModelUse::inference);
+    std::vector<std::pair<std::string, Tensor>> weights;
+    for (const Parameter& p : source->parameters()) weights.emplace_back(p.name, p.tensor);
+    load_parameters(*model, weights);
+    int64_t narrow = 0;
+    for (const Parameter& p : model->parameters()) {
+      EXPECT_FALSE(p.tensor.requires_grad()) << p.name;
+      if (p.tensor.scalar_type() == dtype) narrow += p.tensor.numel();
+    }
+    EXPECT_GT(narrow, model->parameter_count() * 3 / 4) << name_of(precision);
+    const Tensor logits = model->forward(tokens, {});
+    EXPECT_EQ(logits.scalar_type(), torch::kFloat32);
+    EXPECT_LE(difference(logits, exact), tolerance) << name_of(precision);
+    const auto cache = model->new_cache(2, 19);
+    model->read(tokens.narrow(1, 0, 12), *cache);
+    for (int64_t t = 12; t < 18; ++t) model->read(tokens.narrow(1, t, 1), *cache);
+    EXPECT_LE(difference(model->read(tokens.narrow(1, 18, 1), *cache), exact.select(1, 18)), tolerance);
+  }
+}
+
 TEST_P(Architectures, GradientsHaveTheSameBitsAtEachCall) {
   const auto model = reference::random_model(GetParam().spec, vocabulary, Precision::float32);
   const Tensor tokens = random_tokens(4, 40);

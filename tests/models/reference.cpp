@@ -25,12 +25,14 @@ Tensor affine(const Weights& w, const std::string& name, const Tensor& x) {
   return x.matmul(w[name + ".weight"].t()) + w[name + ".bias"];
 }
 
-Tensor layer_norm(const Weights& w, const std::string& name, const Tensor& x) {
+Tensor layer_norm(const ModelSpec& spec, const Weights& w, const std::string& name, const Tensor& x) {
   const Tensor centred = x - x.mean(-1, true);
-  return centred / (centred.pow(2).mean(-1, true) + 1e-5).sqrt() * w[name + ".weight"] + w[name + ".bias"];
+  return centred / (centred.pow(2).mean(-1, true) + spec.norm_eps).sqrt() * w[name + ".weight"] + w[name + ".bias"];
 }
 
-Tensor rms_norm(const Tensor& weight, const Tensor& x) { return x / (x.pow(2).mean(-1, true) + 1e-5).sqrt() * weight; }
+Tensor rms_norm(const ModelSpec& spec, const Tensor& weight, const Tensor& x) {
+  return x / (x.pow(2).mean(-1, true) + spec.norm_eps).sqrt() * weight;
+}
 
 // MPT's rule, as the slopes are listed for 6 heads: those of 8 heads at 1, 3, 5, 7, then 0, 2.
 double slope(int head, int heads) {
@@ -50,13 +52,13 @@ double bias(const ModelSpec& spec, int head, int64_t query, int64_t key) {
   return 0;
 }
 
-Tensor rotated(const Tensor& x, int64_t rotary) {
+Tensor rotated(const Tensor& x, int64_t rotary, double base) {
   const int64_t half = (rotary + 1) / 2;
   Tensor out = x.clone();
   for (int64_t t = 0; t < x.size(0); ++t)
     for (int64_t i = 0; i < half; ++i) {
       const double angle =
-          static_cast<double>(t) * std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(rotary));
+          static_cast<double>(t) * std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(rotary));
       const Tensor a = x[t][i], b = x[t][i + half];
       out[t][i] = a * std::cos(angle) - b * std::sin(angle);
       out[t][i + half] = b * std::cos(angle) + a * std::sin(angle);
@@ -65,10 +67,11 @@ Tensor rotated(const Tensor& x, int64_t rotary) {
 }
 
 Tensor head_output(const ModelSpec& spec, int head, Tensor q, Tensor k, const Tensor& v) {
-  const int64_t time = q.size(0), size = q.size(1), rotary = size / 4;
+  const int64_t time = q.size(0), size = q.size(1);
+  const auto rotary = static_cast<int64_t>(static_cast<double>(size) * spec.rotary_share);
   if (spec.architecture == Architecture::rope) {
-    q = rotated(q, rotary);
-    k = rotated(k, rotary);
+    q = rotated(q, rotary, spec.rotary_base);
+    k = rotated(k, rotary, spec.rotary_base);
   }
   Tensor scores = q.matmul(k.t());
   if (spec.architecture != Architecture::rope && spec.score_quirk == ScoreQuirk::published)
@@ -86,22 +89,27 @@ Tensor transformer(const ModelSpec& spec, const Weights& w, const Tensor& tokens
   Tensor x = w["gpt_neox.embed_in.weight"].index_select(0, tokens);
   for (int l = 0; l < spec.layers; ++l) {
     const std::string layer = "gpt_neox.layers." + std::to_string(l) + ".";
-    const Tensor qkv = affine(w, layer + "attention.query_key_value", layer_norm(w, layer + "input_layernorm", x));
+    const Tensor qkv =
+        affine(w, layer + "attention.query_key_value", layer_norm(spec, w, layer + "input_layernorm", x));
     std::vector<Tensor> heads;
     for (int h = 0; h < spec.heads; ++h) {
       const auto part = [&](int64_t which) { return qkv.narrow(1, (3 * h + which) * size, size); };
       heads.push_back(head_output(spec, h, part(0), part(1), part(2)));
     }
     const Tensor attention = affine(w, layer + "attention.dense", torch::cat(heads, 1));
-    const Tensor inner = affine(w, layer + "mlp.dense_h_to_4h", layer_norm(w, layer + "post_attention_layernorm", x));
+    const Tensor read = spec.parallel_residual ? x : x + attention;
+    const Tensor inner =
+        affine(w, layer + "mlp.dense_h_to_4h", layer_norm(spec, w, layer + "post_attention_layernorm", read));
     const Tensor gelu = inner * (1 + torch::erf(inner / std::sqrt(2.0))) / 2;
     x = x + attention + affine(w, layer + "mlp.dense_4h_to_h", gelu);
   }
-  return layer_norm(w, "gpt_neox.final_layer_norm", x).matmul(w["embed_out.weight"].t());
+  const Tensor out = w[spec.tied_embeddings ? "gpt_neox.embed_in.weight" : "embed_out.weight"];
+  return layer_norm(spec, w, "gpt_neox.final_layer_norm", x).matmul(out.t());
 }
 
 Tensor mamba_mixer(const ModelSpec& spec, const Weights& w, const std::string& name, const Tensor& x) {
-  const int64_t time = x.size(0), E = 2 * spec.hidden_size, N = spec.state_dim, rank = (spec.hidden_size + 15) / 16;
+  const int64_t time = x.size(0), E = spec.expand * spec.hidden_size, N = spec.state_dim, W = spec.conv_width;
+  const int64_t rank = spec.dt_rank > 0 ? spec.dt_rank : (spec.hidden_size + 15) / 16;
   const Tensor xz = x.matmul(w[name + "in_proj.weight"].t());
   const Tensor input = xz.narrow(1, 0, E), z = xz.narrow(1, E, E);
   const Tensor filter = w[name + "conv1d.weight"], A = -torch::exp(w[name + "A_log"]);
@@ -109,8 +117,8 @@ Tensor mamba_mixer(const ModelSpec& spec, const Weights& w, const std::string& n
   std::vector<Tensor> outputs;
   for (int64_t t = 0; t < time; ++t) {
     Tensor u = w[name + "conv1d.bias"];
-    for (int64_t k = 0; k < 4; ++k)
-      if (t - 3 + k >= 0) u = u + filter.select(1, 0).select(1, k) * input[t - 3 + k];
+    for (int64_t k = 0; k < W; ++k)
+      if (t + 1 - W + k >= 0) u = u + filter.select(1, 0).select(1, k) * input[t + 1 - W + k];
     u = u * torch::sigmoid(u);
     const Tensor projected = w[name + "x_proj.weight"].matmul(u);
     const Tensor step = w[name + "dt_proj.weight"].matmul(projected.narrow(0, 0, rank)) + w[name + "dt_proj.bias"];
@@ -128,9 +136,9 @@ Tensor mamba(const ModelSpec& spec, const Weights& w, const Tensor& tokens) {
   Tensor x = embedding.index_select(0, tokens);
   for (int l = 0; l < spec.layers; ++l) {
     const std::string layer = "backbone.layers." + std::to_string(l) + ".";
-    x = x + mamba_mixer(spec, w, layer + "mixer.", rms_norm(w[layer + "norm.weight"], x));
+    x = x + mamba_mixer(spec, w, layer + "mixer.", rms_norm(spec, w[layer + "norm.weight"], x));
   }
-  return rms_norm(w["backbone.norm_f.weight"], x).matmul(embedding.t());
+  return rms_norm(spec, w["backbone.norm_f.weight"], x).matmul(embedding.t());
 }
 
 Tensor lstm(const ModelSpec& spec, const Weights& w, const Tensor& tokens, const std::vector<Tensor>& dropout) {
@@ -172,6 +180,33 @@ ModelSpec recurrent_spec(Architecture architecture, int hidden_size, int layers,
   return spec;
 }
 
+ModelSpec pretrained_transformer() {
+  ModelSpec spec = transformer_spec(Architecture::rope, 3, 12);
+  spec.intermediate_size = 31;
+  spec.rotary_share = 0.5;
+  spec.rotary_base = 500;
+  spec.norm_eps = 0.01;
+  return spec;
+}
+
+ModelSpec sequential_transformer() {
+  ModelSpec spec = pretrained_transformer();
+  spec.rotary_share = 1;
+  spec.parallel_residual = false;
+  spec.tied_embeddings = true;
+  return spec;
+}
+
+ModelSpec pretrained_mamba() {
+  ModelSpec spec = recurrent_spec(Architecture::mamba, 10, 2, 3);
+  spec.norm_eps = 0.01;
+  spec.expand = 3;
+  spec.conv_width = 2;
+  spec.dt_rank = 4;
+  spec.vocabulary_multiple = 1;
+  return spec;
+}
+
 ModelSpec with_quirk(ModelSpec spec) {
   spec.score_quirk = ScoreQuirk::published;
   return spec;
@@ -204,6 +239,8 @@ std::vector<NamedSpec> specs() {
   using enum Architecture;
   return {{"rope", transformer_spec(rope, 4, 16)},
           {"rope_odd_head", transformer_spec(rope, 3, 21)},
+          {"rope_pretrained", pretrained_transformer()},
+          {"rope_sequential", sequential_transformer()},
           {"nope", transformer_spec(nope, 4, 8)},
           {"nope_quirk", with_quirk(transformer_spec(nope, 4, 8))},
           {"alibi", transformer_spec(alibi, 4, 8)},
@@ -213,6 +250,7 @@ std::vector<NamedSpec> specs() {
           {"hard_alibi_all_masked_quirk", with_quirk(transformer_spec(hard_alibi, 4, 8, 8))},
           {"mamba", recurrent_spec(mamba, 20, 2, 5)},
           {"mamba_wide_rank", recurrent_spec(mamba, 33, 1, 1)},
+          {"mamba_pretrained", pretrained_mamba()},
           {"lstm", recurrent_spec(lstm, 9, 3)},
           {"lstm_one_layer", recurrent_spec(lstm, 16, 1)}};
 }

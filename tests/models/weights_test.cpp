@@ -133,6 +133,11 @@ TEST(ParameterCount, IsWhatJobsSay) {
     }
 }
 
+TEST(Model, IsNotTrainedInFloat16) {
+  EXPECT_THAT([&] { make_model(spec_of(Architecture::rope, 64, 1), 30, Precision::float16, torch::kCPU); },
+              ThrowsMessage<UsageError>(HasSubstr("float16")));
+}
+
 TEST(Model, RefusesNumbersThatDoNotFitTogether) {
   ModelSpec spec = spec_of(Architecture::rope, 64, 1);
   spec.heads = 7;
