@@ -49,8 +49,8 @@ void print_measured(std::ostream& out, const std::vector<EvaluationRow>& rows) {
   for (const Column& column : columns) fmt::print(out, "  {:>{}}", column.heading, column.width);
   fmt::print(out, "\n");
   for (const EvaluationRow& row : rows) {
-    fmt::print(out, "{:<16} {:>6} {:>6}  {:<14} {:>6}  {:>15}  {:>15}", row.task, row.n_gram, row.length, row.mode, row.n,
-               number(row.string_accuracy), interval(row));
+    fmt::print(out, "{:<16} {:>6} {:>6}  {:<14} {:>6}  {:>15}  {:>15}", row.task, row.n_gram, row.length, row.mode,
+               row.n, number(row.string_accuracy), interval(row));
     for (const Column& column : columns) fmt::print(out, "  {:>{}}", number(row.*column.value), column.width);
     fmt::print(out, "\n");
   }

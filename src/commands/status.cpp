@@ -64,7 +64,8 @@ std::map<int32_t, Row> latest_by_job(const std::vector<Row>& rows) {
   return latest;
 }
 
-// What the job's resolved options say about its length (a pretrained job's steps are its points); zeros where the row has no such options.
+// What the job's resolved options say about its length (a pretrained job's steps are its points); zeros where the row
+// has no such options.
 struct Extent {
   int64_t steps = 0;
   double tokens_per_step = 0;

@@ -234,9 +234,9 @@ Verb completion_verb() {
 }  // namespace
 
 const std::vector<Verb>& verbs() {
-  static const std::vector<Verb> table = {sweep_verb(),  plan_verb(),    status_verb(),    train_verb(),
-                                          eval_verb(),   pretrained_verb(), sample_verb(), bench_verb(),
-                                          export_verb(), doctor_verb(), version_verb(), completion_verb()};
+  static const std::vector<Verb> table = {sweep_verb(),  plan_verb(),       status_verb(),  train_verb(),
+                                          eval_verb(),   pretrained_verb(), sample_verb(),  bench_verb(),
+                                          export_verb(), doctor_verb(),     version_verb(), completion_verb()};
   return table;
 }
 

@@ -130,8 +130,8 @@ nlohmann::json beside_training(const Job& job) {
     differing.push_back(fmt::format("{} ({}, {})", option.name(), option.get(one), option.get(other)));
   }
   throw UsageError(fmt::format(
-      "{}: two jobs that differ only in {} {}, and would be one job: give one value, or make two sweeps of it",
-      path, fmt::join(differing, " and "),
+      "{}: two jobs that differ only in {} {}, and would be one job: give one value, or make two sweeps of it", path,
+      fmt::join(differing, " and "),
       one.job.is_pretrained() ? "ask the same model the same" : "train the same weights"));
 }
 

@@ -39,8 +39,8 @@ Sweep load_sweep(const std::string& path, const GivenOptions& command_line, cons
 Sweep parse_sweep(const std::string& text, const std::string& path, const GivenOptions& command_line,
                   const Machine& machine);
 
-// One job from the command line alone (verbs train and pretrained), as a sweep called `name`; an option that is repeated
-// is refused.
+// One job from the command line alone (verbs train and pretrained), as a sweep called `name`; an option that is
+// repeated is refused.
 Sweep load_single_job(const GivenOptions& command_line, const Machine& machine, const std::string& name = "train");
 
 // `job` with options of [eval] and [run] given on the command line in place of its own (verb eval), checked again.

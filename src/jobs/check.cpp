@@ -124,9 +124,10 @@ void check_point(const Job& job, const EvalPoint& point) {
   TaskSpec task = job.task;
   task.kind = point.task;
   if (reads_text(task.kind)) {
-    refuse("eval.task = {} asks pretrained models, and this model is trained on letters: use sweep.task with "
-           "pretrained.model",
-           name_of(task.kind));
+    refuse(
+        "eval.task = {} asks pretrained models, and this model is trained on letters: use sweep.task with "
+        "pretrained.model",
+        name_of(task.kind));
   }
   task.n_gram = point.n_gram;
   const char* n_gram_option = job.eval.n_grams.empty() ? "task.n_gram" : "eval.n_gram";
@@ -171,9 +172,10 @@ constexpr size_t max_model_name = 32;  // of the results file's column
 
 void check_folder(const Job& job) {
   if (job.model_name().empty() || job.model_name().size() > max_model_name) {
-    refuse("pretrained.model = {}: the last part of the folder's name tells models apart in results, and takes 1 to {} "
-           "bytes: rename or link it",
-           job.pretrained.model, max_model_name);
+    refuse(
+        "pretrained.model = {}: the last part of the folder's name tells models apart in results, and takes 1 to {} "
+        "bytes: rename or link it",
+        job.pretrained.model, max_model_name);
   }
 }
 
@@ -181,9 +183,10 @@ void check_text_task(const Job& job) {
   const TaskKind kind = job.task.kind;
   const PretrainedSpec& asked = job.pretrained;
   if (!reads_text(kind)) {
-    refuse("sweep.task = {} is made of letters, and pretrained.model = {} reads text: c4_copy, phone_book or squad "
-           "(letters for a model that was trained here: recite eval)",
-           name_of(kind), asked.model);
+    refuse(
+        "sweep.task = {} is made of letters, and pretrained.model = {} reads text: c4_copy, phone_book or squad "
+        "(letters for a model that was trained here: recite eval)",
+        name_of(kind), asked.model);
   }
   for (const TaskKind other : job.eval.tasks) {
     if (other == kind) continue;
@@ -197,15 +200,17 @@ void check_text_task(const Job& job) {
 }
 
 void check_text_lengths(const Job& job) {
-  if (job.eval.lengths.empty() && job.task.kind != TaskKind::squad) refuse("eval.lengths is empty: at least one length");
+  if (job.eval.lengths.empty() && job.task.kind != TaskKind::squad)
+    refuse("eval.lengths is empty: at least one length");
   constexpr int fewest_entries = 3;  // two examples and the one that is asked for
   for (const int length : job.eval.lengths) {
     if (job.task.kind == TaskKind::phone_book && length < fewest_entries)
       refuse("eval.lengths = {}: a phone book has at least {} entries", length, fewest_entries);
     if (job.task.kind == TaskKind::squad && length % job.pretrained.squad_bins != 0) {
-      refuse("eval.lengths = {}: of task squad they are the upper edges of bins, multiples of pretrained.squad_bins = "
-             "{}; empty: all bins",
-             length, job.pretrained.squad_bins);
+      refuse(
+          "eval.lengths = {}: of task squad they are the upper edges of bins, multiples of pretrained.squad_bins = "
+          "{}; empty: all bins",
+          length, job.pretrained.squad_bins);
     }
   }
 }

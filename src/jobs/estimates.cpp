@@ -72,9 +72,10 @@ double tokens_of_prompt(const Job& job, int length) {
 // What a transformer or mamba remembers of a sequence of `tokens`, in values of the compute precision: keys and values,
 // or the states of the scan (of four bytes) and the convolution.
 double remembered_bytes(const ModelSpec& model, double tokens, double value) {
-  const double h = model.hidden_size;
-  if (model.architecture == Architecture::mamba) return model.layers * 2 * h * (model.state_dim * 4.0 + 4 * value);
-  return model.layers * 2 * h * tokens * value;
+  if (model.architecture == Architecture::mamba) {
+    return model.layers * static_cast<double>(model.inner_size()) * (model.state_dim * 4.0 + model.conv_width * value);
+  }
+  return model.layers * 2.0 * model.hidden_size * tokens * value;
 }
 
 double bytes_per_value(Precision precision) {
@@ -128,7 +129,8 @@ int64_t parameter_count(const Job& job) {
 double job_tokens(const Job& job) {
   if (job.is_pretrained()) {
     double tokens = 0;
-    for (const EvalPoint& point : eval_points(job)) tokens += prompts_of_point(job) * tokens_of_prompt(job, point.length);
+    for (const EvalPoint& point : eval_points(job))
+      tokens += prompts_of_point(job) * tokens_of_prompt(job, point.length);
     return tokens;
   }
   return static_cast<double>(job.train.total_steps()) * job.train.batch_size * job.train.context_length;

@@ -192,8 +192,9 @@ void to_json(nlohmann::json& out, const RunSpec& spec) { visit_run(spec, Writer{
 void from_json(const nlohmann::json& in, RunSpec& spec) { visit_run(spec, Reader{in}); }
 
 void to_json(nlohmann::json& out, const Job& job) {
-  out = {{"task", job.task}, {"model", job.model}, {"pretrained", job.pretrained}, {"train", job.train},
-         {"eval", job.eval}, {"run", job.run},     {"ranks", job.ranks}};
+  out = {{"task", job.task},   {"model", job.model}, {"pretrained", job.pretrained},
+         {"train", job.train}, {"eval", job.eval},   {"run", job.run},
+         {"ranks", job.ranks}};
   if (job.is_pretrained()) out["folder"] = job.folder;
 }
 

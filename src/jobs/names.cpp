@@ -37,7 +37,8 @@ struct Names<Architecture> {
 template <>
 struct Names<TaskKind> {
   static constexpr std::string_view noun = "task";
-  static constexpr std::array table = {Name{TaskKind::copy, "copy"}, Name{TaskKind::prefix_ngram, "prefix_ngram"},
+  static constexpr std::array table = {Name{TaskKind::copy, "copy"},
+                                       Name{TaskKind::prefix_ngram, "prefix_ngram"},
                                        Name{TaskKind::suffix_ngram, "suffix_ngram"},
                                        Name{TaskKind::duplicate_ngram, "duplicate_ngram"},
                                        Name{TaskKind::c4_copy, "c4_copy"},

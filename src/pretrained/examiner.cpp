@@ -120,8 +120,8 @@ Examiner::BatchScore Examiner::ask(std::span<const Prompt> batch, int64_t first,
     sum.f1 += scored.f1;
     sum.prompts += 1;
     if (job_.run.log_samples) {
-      samples.push_back({first + static_cast<int64_t>(i), batch[i].text, batch[i].gold, answer, scored.exact_match,
-                         scored.f1});
+      samples.push_back(
+          {first + static_cast<int64_t>(i), batch[i].text, batch[i].gold, answer, scored.exact_match, scored.f1});
     }
   }
   return sum;

@@ -31,8 +31,9 @@ class Examiner {
   Examiner(const Job& job, torch::Device device);
 
   // Asks the prompts of a point in batches of eval.batch_size; batch i is asked by rank i mod G, and every rank returns
-  // the same. Answers are decoded greedily. The row: string_accuracy and exact_match are the share that is exactly right
-  // (string_accuracy_std over the batches, of the population; Wilson interval at 95 %), f1 is the mean of squad's.
+  // the same. Answers are decoded greedily. The row: string_accuracy and exact_match are the share that is exactly
+  // right (string_accuracy_std over the batches, of the population; Wilson interval at 95 %), f1 is the mean of
+  // squad's.
   //
   // Prompts of which one has more tokens than the model has positions are not asked: n = 0, and nothing measured.
   // `between_tokens` is called all the time; it may throw.

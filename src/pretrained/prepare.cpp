@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <map>
 
 #include "base/error.h"
 #include "pretrained/job_prompts.h"
+#include "weights/durable_file.h"
 #include "weights/pretrained.h"
 
 namespace recite {
@@ -34,13 +36,21 @@ class Preparation {
   }
 
   const JobPrompts& prompts_of(const Job& job) {
-    PretrainedSpec asked = job.pretrained;
-    asked.model.clear();
-    asked.tokenizer = tokenizer_path(job);
-    const std::string key = nlohmann::json{asked, name_of(job.task.kind), job.eval.seed}.dump();
+    const std::string key = key_of(job);
     auto found = prompts_.find(key);
     if (found == prompts_.end()) found = prompts_.emplace(key, JobPrompts(job)).first;
     return found->second;
+  }
+
+  // Most folders have a copy of the same tokenizer.
+  static std::string key_of(const Job& job) {
+    PretrainedSpec asked = job.pretrained;
+    asked.model.clear();
+    asked.tokenizer.clear();
+    const std::string path = tokenizer_path(job);
+    const FileChecksum tokenizer = std::filesystem::exists(path) ? checksum_of(path) : FileChecksum{};
+    const nlohmann::json key = {asked, name_of(job.task.kind), job.eval.seed, tokenizer.crc32, tokenizer.size};
+    return key.dump();
   }
 
   static void check_vocabulary(const Job& job, const Tokenizer& tokenizer) {

@@ -8,7 +8,8 @@
 namespace recite {
 
 // Looks at every file that the pretrained jobs among `jobs` name, each once, but reads no weights: fills in what the
-// folders say (Job::model, Job::folder) and, where squad has no lengths, those of all its bins; then sorts by cost again.
+// folders say (Job::model, Job::folder) and, where squad has no lengths, those of all its bins; then sorts by cost
+// again.
 //
 // Throws UsageError that names the file: a folder, tokenizer or text that is missing, damaged or not understood; a
 // tokenizer with more numbers than the model's embedding has rows; texts that are too short for a length.

@@ -72,8 +72,8 @@ struct StartTry {
   Job job;
   std::vector<int> ranks;  // the group, the leader first
   std::string group_name;
-  std::string folder;          // for checkpoints and, when asked for, the trained model or the samples
-  bool evaluate_only = false;  // the trained model is in `folder`: measure it, do not train
+  std::string folder;               // for checkpoints and, when asked for, the trained model or the samples
+  bool evaluate_only = false;       // the trained model is in `folder`: measure it, do not train
   std::vector<EvalPoint> measured;  // of a pretrained job: points that need not be measured again
 };
 

@@ -139,17 +139,16 @@ TEST(PretrainedGrid, HasModelsTasksAndOrdersAsAxes) {
     labels.push_back(job.label());
     EXPECT_EQ(job.eval.mode, EvalMode::greedy);
   }
-  EXPECT_THAT(labels, testing::UnorderedElementsAre(
-                          "pythia-410m c4_copy seed 0", "pythia-410m c4_copy random seed 0",
-                          "pythia-410m phone_book seed 0", "pythia-410m squad seed 0", "mamba-370m c4_copy seed 0",
-                          "mamba-370m c4_copy random seed 0", "mamba-370m phone_book seed 0", "mamba-370m squad seed 0"));
+  EXPECT_THAT(labels, testing::UnorderedElementsAre("pythia-410m c4_copy seed 0", "pythia-410m c4_copy random seed 0",
+                                                    "pythia-410m phone_book seed 0", "pythia-410m squad seed 0",
+                                                    "mamba-370m c4_copy seed 0", "mamba-370m c4_copy random seed 0",
+                                                    "mamba-370m phone_book seed 0", "mamba-370m squad seed 0"));
   EXPECT_EQ(parse_sweep(sweep.text, "again.ini", {}, {}).text, sweep.text);
 }
 
 TEST(PretrainedGrid, NoLengthsAreAllBinsOfSquad) {
   const Sweep sweep = parse_sweep(
-      "[sweep]\ntask = squad\n[pretrained]\nmodel = a\nsquad_file = dev.json\n[eval]\nlengths =\n", "test.ini", {},
-      {});
+      "[sweep]\ntask = squad\n[pretrained]\nmodel = a\nsquad_file = dev.json\n[eval]\nlengths =\n", "test.ini", {}, {});
   EXPECT_THAT(sweep.jobs.front().eval.lengths, testing::IsEmpty());
   EXPECT_THAT(parse_sweep(sweep.text, "again.ini", {}, {}).jobs.front().eval.lengths, testing::IsEmpty());
 }

@@ -167,9 +167,7 @@ Job pretrained_job(TaskKind task) {
   return job;
 }
 
-TEST(PretrainedJobId, IsStable) {
-  EXPECT_EQ(pretrained_job(TaskKind::c4_copy).id(), "907f57c4f71aa59f");
-}
+TEST(PretrainedJobId, IsStable) { EXPECT_EQ(pretrained_job(TaskKind::c4_copy).id(), "907f57c4f71aa59f"); }
 
 TEST(PretrainedJobId, DependsOnWhatIsAskedAndByWhom) {
   const std::vector<std::function<void(Job&)>> changes = {
