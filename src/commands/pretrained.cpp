@@ -8,10 +8,6 @@ namespace recite {
 
 namespace {
 
-bool gives(const GivenOptions& settings, const std::string& name) {
-  return std::any_of(settings.begin(), settings.end(), [&](const auto& setting) { return setting.first == name; });
-}
-
 bool asks_squad(const GivenOptions& settings) {
   return std::any_of(settings.begin(), settings.end(), [](const auto& setting) {
     return setting.first == "sweep.task" && parse_name<TaskKind>(setting.second) == TaskKind::squad;

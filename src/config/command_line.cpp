@@ -280,12 +280,14 @@ Arguments parse_arguments(const Verb& verb, const std::vector<std::string>& argu
   return sorter.finish();
 }
 
+bool gives(const std::vector<std::pair<std::string, std::string>>& settings, const std::string& name) {
+  return std::any_of(settings.begin(), settings.end(), [&](const auto& setting) { return setting.first == name; });
+}
+
 std::vector<std::pair<std::string, std::string>> with_defaults(
     const Verb& verb, std::vector<std::pair<std::string, std::string>> settings) {
-  for (const auto& [name, value] : verb.defaults) {
-    const bool given = std::any_of(settings.begin(), settings.end(), [&](const auto& s) { return s.first == name; });
-    if (!given) settings.emplace_back(name, value);
-  }
+  for (const auto& [name, value] : verb.defaults)
+    if (!gives(settings, name)) settings.emplace_back(name, value);
   return settings;
 }
 

@@ -53,6 +53,9 @@ struct Arguments {
 // unknown option with the nearest name, missing or extra operand. With --help nothing else is checked.
 Arguments parse_arguments(const Verb& verb, const std::vector<std::string>& arguments);
 
+// Whether the option is among them, by its full name.
+bool gives(const std::vector<std::pair<std::string, std::string>>& settings, const std::string& name);
+
 // `settings` and the verb's own defaults of what is not in them.
 std::vector<std::pair<std::string, std::string>> with_defaults(
     const Verb& verb, std::vector<std::pair<std::string, std::string>> settings);
