@@ -33,7 +33,7 @@ say() { printf '== %s\n' "$*"; }
 
 install_debian_packages() {
   local needed=(g++ git ccache libhdf5-dev libboost-program-options-dev nlohmann-json3-dev libspdlog-dev libfmt-dev
-                zlib1g-dev libminizip-dev libgtest-dev libgmock-dev) missing=()
+                zlib1g-dev libutf8proc-dev libminizip-dev libgtest-dev libgmock-dev) missing=()
   python3 -c 'import venv, ensurepip' 2>/dev/null || needed+=(python3 python3-venv)
   if ! command -v dpkg-query >/dev/null; then
     say "not a Debian system: these must be there by other means: ${needed[*]}"

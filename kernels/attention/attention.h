@@ -47,4 +47,17 @@ void attention_backward_cpu(const AttentionShape& shape, const AttentionPosition
                             const Element* qkv, const Element* out, const Sums<Element>* log_sum, const Element* dout,
                             Element* dqkv);
 
+struct AttentionDecodeShape {
+  int64_t batch, heads, head;
+  int64_t max_tokens;  // that the cache has room for
+};
+
+// A step of decoding: one query of each row, against the keys and values before it. qkv (B, H, 3, d) is the new token,
+// whose place is length[b] (B), 0 <= length[b] < max_tokens; its key, rotated, and its value are written there into
+// `keys` and `values` (B, H, max_tokens, d), then it is attended to with those before it -> out (B, H, d). cos, sin:
+// (max_tokens, R/2). A row's numbers do not depend on the other rows, nor on the number of threads.
+template <class Element>
+void attention_decode_cpu(const AttentionDecodeShape& shape, const AttentionPosition<Sums<Element>>& position,
+                          const Element* qkv, const int32_t* length, Element* keys, Element* values, Element* out);
+
 }  // namespace recite::kernels

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "kernels/attention/attention_simd.h"
 #include "kernels/simd/workspace.h"
@@ -74,11 +75,40 @@ void attention_backward_cpu(const AttentionShape& shape, const AttentionPosition
   }
 }
 
+// Heads are handed out as in the forward. Little work is done sooner than other threads are woken.
+template <class Element>
+void attention_decode_cpu(const AttentionDecodeShape& shape, const AttentionPosition<Sums<Element>>& position,
+                          const Element* qkv, const int32_t* length, Element* keys, Element* values, Element* out) {
+  const int64_t heads = shape.heads, d = shape.head, rows = shape.batch * heads;
+  constexpr int64_t worth_threads = 1 << 16;
+  const int64_t numbers = heads * d * std::accumulate(length, length + shape.batch, shape.batch);
+  const auto kernel = RECITE_SIMD(attention_decode<Element>);
+#pragma omp parallel if (numbers >= worth_threads)
+  {
+    Workspace<Sums<Element>> vector(rounded_up(d, widest_lanes)), scores(rounded_up(shape.max_tokens, widest_lanes));
+#pragma omp for schedule(dynamic)
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t h = row % heads, cached = row * shape.max_tokens * d;
+      const AttentionDecodeHead<Element> head{.head = d,
+                                              .place = length[row / heads],
+                                              .window = position.window ? position.window[h] : INT64_MAX,
+                                              .slope = position.slope ? static_cast<double>(position.slope[h]) : 0,
+                                              .token = qkv + row * 3 * d,
+                                              .keys = keys + cached,
+                                              .values = values + cached,
+                                              .out = out + row * d};
+      kernel(head, position, vector.data(), scores.data());
+    }
+  }
+}
+
 #define RECITE_INSTANTIATE(Element)                                                                                    \
   template void attention_forward_cpu(const AttentionShape&, const AttentionPosition<Sums<Element>>&, const Element*,  \
                                       Element*, Sums<Element>*);                                                       \
   template void attention_backward_cpu(const AttentionShape&, const AttentionPosition<Sums<Element>>&, const Element*, \
-                                       const Element*, const Sums<Element>*, const Element*, Element*);
+                                       const Element*, const Sums<Element>*, const Element*, Element*);                \
+  template void attention_decode_cpu(const AttentionDecodeShape&, const AttentionPosition<Sums<Element>>&,             \
+                                     const Element*, const int32_t*, Element*, Element*, Element*);
 RECITE_INSTANTIATE(float)
 RECITE_INSTANTIATE(double)
 RECITE_INSTANTIATE(bf16)

@@ -30,15 +30,7 @@ void attention_backward_cuda(const AttentionShape& shape, const AttentionPositio
                              const Element* out, const float* log_sum, const Element* dout, Element* dqkv, float* delta,
                              cudaStream_t stream);
 
-struct AttentionDecodeShape {
-  int64_t batch, heads, head;
-  int64_t max_tokens;  // that the cache has room for
-};
-
-// One query of each row, against the keys and values before it. qkv (B, H, 3, d) is the new token, whose place is
-// length[b] (B), 0 <= length[b] < max_tokens; its key, rotated, and its value are written there into `keys` and
-// `values` (B, H, max_tokens, d), then it is attended to with those before it -> out (B, H, d). cos, sin: (max_tokens,
-// R/2). `workspace`: attention_decode_workspace(shape) numbers.
+// The step of decoding of attention.h. `workspace`: attention_decode_workspace(shape) numbers.
 template <class Element>
 void attention_decode_cuda(const AttentionDecodeShape& shape, const AttentionPosition<float>& position,
                            const Element* qkv, const int32_t* length, Element* keys, Element* values, Element* out,

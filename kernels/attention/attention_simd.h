@@ -40,6 +40,17 @@ int64_t attention_backward_workspace(const AttentionWork<Real>& work) {
          3 * attention_query_block * attention_key_block;
 }
 
+// One head of a row in a step of decoding.
+template <class Element>
+struct AttentionDecodeHead {
+  int64_t head;           // d
+  int64_t place, window;  // of the new token; keys before it that are seen
+  double slope;
+  const Element* token;    // (3, d)
+  Element *keys, *values;  // (max_tokens, d)
+  Element* out;            // (d)
+};
+
 RECITE_DECLARE_SIMD(template <class Element>
                     void attention_forward(const AttentionWork<Sums<Element>>& work, const AttentionHead& head,
                                            const Element* qkv, Element* out, Sums<Element>* log_sum,
@@ -47,6 +58,9 @@ RECITE_DECLARE_SIMD(template <class Element>
                     template <class Element>
                     void attention_backward(const AttentionWork<Sums<Element>>& work, const AttentionHead& head,
                                             const Element* qkv, const Element* out, const Sums<Element>* log_sum,
-                                            const Element* dout, Element* dqkv, Sums<Element>* workspace);)
+                                            const Element* dout, Element* dqkv, Sums<Element>* workspace);
+                    template <class Element> void attention_decode(const AttentionDecodeHead<Element>& head,
+                                                                   const AttentionPosition<Sums<Element>>& position,
+                                                                   Sums<Element>* vector, Sums<Element>* scores);)
 
 }  // namespace recite::kernels

@@ -19,7 +19,8 @@ enum class Purpose : uint64_t {
   evaluation_string = 2,
   initial_weight = 3,
   dropout_mask = 4,
-  sample = 5
+  sample = 5,
+  prompt = 6
 };
 
 // The stream (purpose, seed, name...): 2^64 blocks of 4 numbers. The name is hashed to the upper half of the counter,

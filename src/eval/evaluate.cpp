@@ -7,7 +7,7 @@
 #include <type_traits>
 
 #include "base/error.h"
-#include "generate/greedy.h"
+#include "generate/generate.h"
 #include "tasks/batch.h"
 #include "train/loss.h"
 
@@ -41,29 +41,41 @@ int prompt_length(const EvalBatch& batch) {
   return length;
 }
 
-// The model's letters where the answers stand, (B, A) for the longest answer A. Where a row's own answer is shorter,
-// the rest means nothing.
-torch::Tensor predicted_answers(Model& model, const EvalBatch& batch, EvalMode mode) {
+using Letters = std::vector<std::vector<int32_t>>;  // of each row
+
+Letters greedy_answers(Model& model, const EvalBatch& batch) {
+  Letters prompts;
+  for (int b = 0; b < batch.rows; ++b) {
+    const auto row = batch.tokens.begin() + static_cast<int64_t>(b) * batch.time;
+    prompts.emplace_back(row, row + batch.answer_begin[b]);
+  }
+  return generate(model, prompts, {batch.answer_length.begin(), batch.answer_length.end()}, {});
+}
+
+// As many for each row as for the longest answer; what is behind a row's own answer means nothing.
+Letters teacher_forced_answers(Model& model, const EvalBatch& batch) {
   const int64_t prompt = prompt_length(batch);
   const int64_t longest = *std::max_element(batch.answer_length.begin(), batch.answer_length.end());
   const torch::Tensor tokens = token_tensor(batch.tokens, batch.rows, batch.time, model.device());
-  if (mode == EvalMode::greedy) return greedy_decode(model, tokens.narrow(1, 0, prompt), longest);
   const int64_t time = prompt + longest - 1;
   ForwardContext context;
   context.wanted = torch::arange(batch.rows * time).view({batch.rows, time}).narrow(1, prompt - 1, longest).flatten();
   context.wanted = context.wanted.to(model.device());
   const torch::Tensor logits = model.forward(tokens.narrow(1, 0, time), context);
-  return logits.narrow(1, 0, model.vocabulary()).argmax(-1).view({batch.rows, longest});
+  const torch::Tensor best = logits.narrow(1, 0, model.vocabulary()).argmax(-1).to(torch::kCPU);
+  const int64_t* letter = best.const_data_ptr<int64_t>();
+  Letters answers;
+  for (int b = 0; b < batch.rows; ++b, letter += longest) answers.emplace_back(letter, letter + longest);
+  return answers;
 }
 
-BatchScore score(const EvalBatch& batch, const torch::Tensor& predicted) {
-  const torch::Tensor on_host = predicted.to(torch::kCPU);
-  const auto letters = on_host.accessor<int64_t, 2>();
+BatchScore score(const EvalBatch& batch, const Letters& letters) {
   BatchScore sum;
   for (int b = 0; b < batch.rows; ++b) {
     const Token* answer = &batch.tokens[static_cast<size_t>(b) * batch.time + batch.answer_begin[b]];
     int right = 0;
-    for (int i = 0; i < batch.answer_length[b]; ++i) right += letters[b][i] == answer[i] ? 1 : 0;
+    for (int i = 0; i < batch.answer_length[b]; ++i)
+      right += letters[static_cast<size_t>(b)][static_cast<size_t>(i)] == answer[i] ? 1 : 0;
     sum.right_letters += right;
     sum.letters += batch.answer_length[b];
     sum.right_strings += right == batch.answer_length[b] ? 1 : 0;
@@ -82,7 +94,9 @@ std::vector<BatchScore> score_batches(Model& model, const Job& job, const EvalPo
   for (int i = group.rank(); i < eval.num_batches; i += group.size()) {
     const EvalBatch batch =
         evaluation_batch(task, eval.seed, point.length, int64_t{i} * eval.batch_size, eval.batch_size);
-    scores[static_cast<size_t>(i)] = score(batch, predicted_answers(model, batch, eval.mode));
+    const bool greedy = eval.mode == EvalMode::greedy;
+    scores[static_cast<size_t>(i)] =
+        score(batch, greedy ? greedy_answers(model, batch) : teacher_forced_answers(model, batch));
     if (between_batches) between_batches();
   }
   group.host.all_reduce_sum(scores.data(), scores.size() * sizeof(BatchScore) / sizeof(double), ElementType::float64);

@@ -23,6 +23,11 @@ struct PassOver : c10::WarningHandler {
 
 struct Lstm::Cache : ModelCache {
   std::vector<State> layers;
+
+  void keep(const torch::Tensor& rows) override {
+    for (auto& [h, c] : layers)
+      for (torch::Tensor* of_rows : {&h, &c}) *of_rows = of_rows->index_select(1, rows);
+  }
 };
 
 Lstm::Lstm(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device, ModelUse use)
@@ -54,16 +59,38 @@ torch::Tensor Lstm::forward(const torch::Tensor& tokens, const ForwardContext& c
       x = x * dropout_mask(context, static_cast<int64_t>(l) - 1, spec_.dropout, x.sizes(), x.options());
     State state = zero_state(tokens.size(0));
     x = run(layers_[l], x, state);
+    watch(context, x, l + 1 < layers_.size() ? layers_[l + 1].weight_ih : head_weight_);
   }
   return logits(context.wanted.defined() ? take_rows(x, context.wanted) : x);
 }
 
-torch::Tensor Lstm::read(const torch::Tensor& tokens, ModelCache& cache) {
+torch::Tensor Lstm::prefill(const torch::Tensor& tokens, const torch::Tensor& lengths, ModelCache& cache) {
   torch::NoGradGuard no_grad;
   auto& own = dynamic_cast<Cache&>(cache);
-  torch::Tensor x = torch::embedding(compute(embedding_), tokens);
-  for (size_t l = 0; l < layers_.size(); ++l) x = run(layers_[l], x, own.layers[l]);
-  return logits(x.select(1, tokens.size(1) - 1));
+  // Without the padding, the longest row first.
+  const auto packed = torch::nn::utils::rnn::pack_padded_sequence(
+      torch::embedding(compute(embedding_), tokens), lengths, /*batch_first=*/true, /*enforce_sorted=*/false);
+  torch::Tensor x = packed.data();
+  for (size_t l = 0; l < layers_.size(); ++l) {
+    State state = zero_state(tokens.size(0));
+    x = run(layers_[l], x, state, packed.batch_sizes());
+    own.layers[l].h.copy_(state.h.index_select(1, packed.unsorted_indices()));
+    own.layers[l].c.copy_(state.c.index_select(1, packed.unsorted_indices()));
+  }
+  return logits(own.layers.back().h.squeeze(0));
+}
+
+torch::Tensor Lstm::step(const torch::Tensor& tokens, ModelCache& cache) {
+  torch::NoGradGuard no_grad;
+  auto& own = dynamic_cast<Cache&>(cache);
+  torch::Tensor x = torch::embedding(compute(embedding_), tokens.unsqueeze(1));
+  for (size_t l = 0; l < layers_.size(); ++l) {
+    State state = own.layers[l];
+    x = run(layers_[l], x, state);
+    own.layers[l].h.copy_(state.h);
+    own.layers[l].c.copy_(state.c);
+  }
+  return logits(x.squeeze(1));
 }
 
 std::unique_ptr<ModelCache> Lstm::new_cache(int64_t batch, int64_t) {
@@ -78,17 +105,22 @@ Lstm::State Lstm::zero_state(int64_t batch) const {
   return {zeros(), zeros()};
 }
 
-torch::Tensor Lstm::run(const Layer& layer, const torch::Tensor& x, State& state) const {
+torch::Tensor Lstm::run(const Layer& layer, const torch::Tensor& x, State& state,
+                        const torch::Tensor& batch_sizes) const {
   const std::vector<torch::Tensor> weights{compute(layer.weight_ih), compute(layer.weight_hh), compute(layer.bias_ih),
                                            compute(layer.bias_hh)};
   // cuDNN refuses the backward of a layer that was not run for training.
   const bool train = torch::GradMode::is_enabled();
   PassOver warnings;
   const c10::WarningUtils::WarningHandlerGuard guard(&warnings);
+  const std::vector<torch::Tensor> before{state.h, state.c};
+  constexpr bool has_biases = true, bidirectional = false, batch_first = true;
   torch::Tensor y;
-  std::tie(y, state.h, state.c) =
-      torch::lstm(x, std::vector<torch::Tensor>{state.h, state.c}, weights, /*has_biases=*/true, /*num_layers=*/1,
-                  /*dropout=*/0.0, train, /*bidirectional=*/false, /*batch_first=*/true);
+  std::tie(y, state.h, state.c) = batch_sizes.defined()
+                                      ? torch::lstm(x, batch_sizes, before, weights, has_biases, /*num_layers=*/1,
+                                                    /*dropout=*/0.0, train, bidirectional)
+                                      : torch::lstm(x, before, weights, has_biases, /*num_layers=*/1, /*dropout=*/0.0,
+                                                    train, bidirectional, batch_first);
   return y;
 }
 

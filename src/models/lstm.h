@@ -18,7 +18,8 @@ class Lstm : public Model {
 
   torch::Tensor forward(const torch::Tensor& tokens, const ForwardContext& context) override;
   std::unique_ptr<ModelCache> new_cache(int64_t batch, int64_t max_tokens) override;
-  torch::Tensor read(const torch::Tensor& tokens, ModelCache& cache) override;
+  torch::Tensor prefill(const torch::Tensor& tokens, const torch::Tensor& lengths, ModelCache& cache) override;
+  torch::Tensor step(const torch::Tensor& tokens, ModelCache& cache) override;
 
  private:
   struct Layer {
@@ -31,8 +32,10 @@ class Lstm : public Model {
 
   Layer add_layer(int l);
   State zero_state(int64_t batch) const;
-  // x (B, T, hidden) -> the same shape; `state` is replaced by the one after the last step.
-  torch::Tensor run(const Layer& layer, const torch::Tensor& x, State& state) const;
+  // x (B, T, hidden) -> the same shape; `state` is replaced by the one after the last step. Or, with batch_sizes, x is
+  // packed: the data of a PackedSequence.
+  torch::Tensor run(const Layer& layer, const torch::Tensor& x, State& state,
+                    const torch::Tensor& batch_sizes = {}) const;
   torch::Tensor logits(const torch::Tensor& x) const;
 
   torch::Tensor embedding_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "ops/causal_conv1d.h"
 #include "ops/residual_norm.h"
@@ -34,7 +35,21 @@ double fan_in_bound(int64_t inputs) { return 1 / std::sqrt(static_cast<double>(i
 
 struct Mamba::Cache : ModelCache {
   std::vector<LayerCache> layers;
+
+  void keep(const torch::Tensor& rows) override {
+    for (auto& [window, state] : layers)
+      for (torch::Tensor* of_rows : {&window, &state}) *of_rows = of_rows->index_select(0, rows);
+  }
 };
+
+namespace {
+
+// The numbers of x (B, T, E) at the places (B, W-1, 1); zeros where those are below 0.
+torch::Tensor inputs_at(const torch::Tensor& x, const torch::Tensor& places) {
+  return x.gather(1, places.clamp_min(0).expand({-1, -1, x.size(2)})).masked_fill(places < 0, 0);
+}
+
+}  // namespace
 
 Mamba::Mamba(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device, ModelUse use)
     : Model(spec, vocabulary, precision, device, use), inner_(spec.inner_size()), rank_(spec.delta_rank()) {
@@ -63,12 +78,20 @@ Mamba::Layer Mamba::add_layer(const std::string& prefix) {
 }
 
 torch::Tensor Mamba::forward(const torch::Tensor& tokens, const ForwardContext& context) {
-  return logits(hidden(tokens, context.wanted, nullptr));
+  return logits(hidden(tokens, context, nullptr, nullptr));
 }
 
-torch::Tensor Mamba::read(const torch::Tensor& tokens, ModelCache& cache) {
+torch::Tensor Mamba::prefill(const torch::Tensor& tokens, const torch::Tensor& lengths, ModelCache& cache) {
   torch::NoGradGuard no_grad;
-  return logits(hidden(tokens, {}, &dynamic_cast<Cache&>(cache)).select(1, tokens.size(1) - 1));
+  const torch::Tensor length = lengths.view({-1, 1, 1});
+  const Ends ends{(torch::arange(tokens.size(1)).view({1, -1, 1}) >= length).to(device()),
+                  (length + torch::arange(1 - spec_.conv_width, 0).view({1, -1, 1})).to(device())};
+  return logits(hidden(tokens, {.wanted = last_places(tokens, lengths)}, &dynamic_cast<Cache&>(cache), &ends));
+}
+
+torch::Tensor Mamba::step(const torch::Tensor& tokens, ModelCache& cache) {
+  torch::NoGradGuard no_grad;
+  return logits(hidden(tokens.unsqueeze(1), {}, &dynamic_cast<Cache&>(cache), nullptr).squeeze(1));
 }
 
 std::unique_ptr<ModelCache> Mamba::new_cache(int64_t batch, int64_t) {
@@ -80,32 +103,38 @@ std::unique_ptr<ModelCache> Mamba::new_cache(int64_t batch, int64_t) {
   return cache;
 }
 
-torch::Tensor Mamba::hidden(const torch::Tensor& tokens, const torch::Tensor& wanted, Cache* cache) const {
+torch::Tensor Mamba::hidden(const torch::Tensor& tokens, const ForwardContext& context, Cache* cache,
+                            const Ends* ends) const {
   const auto norm = [&](const ResidualInputs& in, size_t l) {
     const torch::Tensor& weight = l < layers_.size() ? layers_[l].norm : final_norm_;
     return residual_norm(in, {{weight, {}}}, spec_.norm_eps, compute_dtype());
   };
   Residual residual = norm({master(torch::embedding(embedding_, tokens)), {}, {}}, 0);
   for (size_t l = 0; l < layers_.size(); ++l) {
-    torch::Tensor y = mixer(layers_[l], residual.norms[0], cache ? &cache->layers[l] : nullptr);
-    if (wanted.defined() && l + 1 == layers_.size()) {
-      y = take_rows(y, wanted);
-      residual.stream = take_rows(residual.stream, wanted);
+    watch(context, residual.stream, layers_[l].in_proj);
+    torch::Tensor y = mixer(layers_[l], residual.norms[0], cache ? &cache->layers[l] : nullptr, ends);
+    if (context.wanted.defined() && l + 1 == layers_.size()) {
+      y = take_rows(y, context.wanted);
+      residual.stream = take_rows(residual.stream, context.wanted);
     }
     residual = norm({residual.stream, {linear(y, layers_[l].out_proj)}, {}}, l + 1);
   }
   return residual.norms[0];
 }
 
-torch::Tensor Mamba::mixer(const Layer& layer, const torch::Tensor& x, LayerCache* cache) const {
+torch::Tensor Mamba::mixer(const Layer& layer, const torch::Tensor& x, LayerCache* cache, const Ends* ends) const {
   const std::vector<torch::Tensor> xz = linear(x, layer.in_proj).split(inner_, 2);
   const torch::Tensor filter = layer.conv_weight.squeeze(1);
-  const torch::Tensor u = cache ? causal_conv1d_from(xz[0], filter, layer.conv_bias, cache->window)
-                                : causal_conv1d(xz[0], filter, layer.conv_bias);
+  const bool step = cache && !ends;
+  const torch::Tensor u = step ? causal_conv1d_step(xz[0], filter, layer.conv_bias, cache->window)
+                               : causal_conv1d(xz[0], filter, layer.conv_bias);
+  if (ends) cache->window.copy_(inputs_at(xz[0], ends->window));
   const int64_t N = spec_.state_dim;
   const std::vector<torch::Tensor> dBC = linear(u, layer.x_proj).split_with_sizes({rank_, N, N}, 2);
+  torch::Tensor delta = linear(dBC[0], layer.dt_weight);
+  if (ends) delta = delta.masked_fill(ends->padding, -std::numeric_limits<double>::infinity());  // the state stays
   const ScanTensors in{.u = u,
-                       .delta = linear(dBC[0], layer.dt_weight),
+                       .delta = delta,
                        .A = -torch::exp(layer.A_log),
                        .B = dBC[1],
                        .C = dBC[2],
@@ -116,9 +145,5 @@ torch::Tensor Mamba::mixer(const Layer& layer, const torch::Tensor& x, LayerCach
 }
 
 torch::Tensor Mamba::logits(const torch::Tensor& x) const { return master(linear(x, embedding_)); }
-
-torch::Tensor Mamba::linear(const torch::Tensor& x, const torch::Tensor& weight) const {
-  return torch::linear(x, compute(weight));
-}
 
 }  // namespace recite

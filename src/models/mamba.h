@@ -17,7 +17,8 @@ class Mamba : public Model {
 
   torch::Tensor forward(const torch::Tensor& tokens, const ForwardContext& context) override;
   std::unique_ptr<ModelCache> new_cache(int64_t batch, int64_t max_tokens) override;
-  torch::Tensor read(const torch::Tensor& tokens, ModelCache& cache) override;
+  torch::Tensor prefill(const torch::Tensor& tokens, const torch::Tensor& lengths, ModelCache& cache) override;
+  torch::Tensor step(const torch::Tensor& tokens, ModelCache& cache) override;
 
  private:
   // Letters: d hidden size, E inner channels (2 d), W convolution width (4), R rank of delta (d / 16), N state.
@@ -35,14 +36,20 @@ class Mamba : public Model {
     torch::Tensor state;   // (B, E, N)
   };
   struct Cache;
+  // Where prompts (B, T) end.
+  struct Ends {
+    torch::Tensor padding;  // (B, T, 1), bool: what follows them
+    torch::Tensor window;   // (B, W-1, 1), int64: the places of their last tokens; below 0 before the first
+  };
 
   Layer add_layer(const std::string& prefix);
-  // After the last norm; of the `wanted` places, when defined (ForwardContext).
-  torch::Tensor hidden(const torch::Tensor& tokens, const torch::Tensor& wanted, Cache* cache) const;
-  // Up to the output projection: (B, T, E).
-  torch::Tensor mixer(const Layer& layer, const torch::Tensor& x, LayerCache* cache) const;
+  // After the last norm; of the places that the context wants.
+  torch::Tensor hidden(const torch::Tensor& tokens, const ForwardContext& context, Cache* cache,
+                       const Ends* ends) const;
+  // Up to the output projection: (B, T, E). With a cache, of the prompts that end there, or of a step when `ends` is
+  // null.
+  torch::Tensor mixer(const Layer& layer, const torch::Tensor& x, LayerCache* cache, const Ends* ends) const;
   torch::Tensor logits(const torch::Tensor& x) const;
-  torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight) const;
 
   int64_t inner_, rank_;
   torch::Tensor embedding_;

@@ -4,8 +4,10 @@
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -31,6 +33,10 @@ struct ForwardContext {
   // other places need is not computed.
   torch::Tensor wanted = {};
 
+  // Called in the backward pass, in its order, when the gradients of parameters() from `parameter` to the last are
+  // complete (on a GPU: queued). It must not throw what is no std::exception.
+  std::function<void(const torch::Tensor& parameter)> gradients_complete = {};
+
   // What a pass in training needs to draw the same dropout masks on any number of ranks.
   bool training = false;
   uint64_t seed = 0;
@@ -44,6 +50,8 @@ struct ForwardContext {
 class ModelCache {
  public:
   virtual ~ModelCache() = default;
+  // Goes on with the sequences `rows` (int64, on the model's device), in that order, and forgets the others.
+  virtual void keep(const torch::Tensor& rows) = 0;
 };
 
 class Model {
@@ -55,17 +63,29 @@ class Model {
   // part of the output here; argmax and loss ignore them through `vocabulary()`.
   virtual torch::Tensor forward(const torch::Tensor& tokens, const ForwardContext& context) = 0;
 
-  // A cache for `batch` sequences of at most `max_tokens` tokens.
+  // A cache for `batch` sequences of at most `max_tokens` tokens, none of them read yet.
   virtual std::unique_ptr<ModelCache> new_cache(int64_t batch, int64_t max_tokens) = 0;
-  // Reads tokens (B, T) after what the cache holds; returns the logits of the last of them (B, V). All sequences of a
-  // batch have read the same number of tokens.
-  virtual torch::Tensor read(const torch::Tensor& tokens, ModelCache& cache) = 0;
+  // Reads the prompts of all sequences, in one pass, into a new cache: row b is the first lengths[b] >= 1 of tokens
+  // (B, T), int64, on the model's device; what follows may be any tokens. lengths (B): int64, on the CPU. Returns the
+  // logits of the last token of each (B, V).
+  virtual torch::Tensor prefill(const torch::Tensor& tokens, const torch::Tensor& lengths, ModelCache& cache) = 0;
+  // Reads the next token of each sequence, tokens (B); returns its logits (B, V). The cache changes in place, and
+  // nothing waits for the GPU, so that a CUDA graph of a step may be used again.
+  virtual torch::Tensor step(const torch::Tensor& tokens, ModelCache& cache) = 0;
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
   int64_t parameter_count() const;
   int64_t vocabulary() const { return vocabulary_; }  // tokens that may win the argmax
   const ModelSpec& spec() const { return spec_; }
   torch::Device device() const { return device_; }
+
+  // Whether forward passes read weights that are rounded to a lower precision than the parameters'.
+  bool rounds_weights() const { return compute_dtype() != master_dtype(); }
+  // The precision that forward passes compute in.
+  torch::ScalarType compute_dtype() const;
+  // From now on they read `copy` (compute_dtype(), the parameter's shape) in place of rounding parameter p; who gives
+  // it keeps it up to date.
+  void read_copy(size_t p, const torch::Tensor& copy);
 
   // Gives every weight its initial value: parameter p's come from the streams (initial_weight, seed, p, ...).
   void initialise(uint64_t seed);
@@ -80,23 +100,30 @@ class Model {
   torch::Tensor add_matrix(const std::string& name, std::vector<int64_t> shape, Initial initial);
   // The precision of the weights, and of sums that must not be rounded to 16 bits: float32, or float64.
   torch::ScalarType master_dtype() const;
-  // The precision that the forward pass computes in.
-  torch::ScalarType compute_dtype() const;
   // The weight (or activation) in the precision that the forward pass computes in.
-  torch::Tensor compute(const torch::Tensor& weight) const { return weight.to(compute_dtype()); }
+  torch::Tensor compute(const torch::Tensor& weight) const;
+  // torch::linear of x, in the compute precision, with the weight and bias as compute() gives them.
+  torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias = {}) const;
+  // Tells context.gradients_complete that those from `parameter` on are, once the gradient of `x` is.
+  static void watch(const ForwardContext& context, const torch::Tensor& x, const torch::Tensor& parameter);
   torch::Tensor master(const torch::Tensor& x) const { return x.to(master_dtype()); }
+  // (B), on the device: where the last tokens of prompts (B, T) stand in tokens.flatten(); lengths as in prefill().
+  torch::Tensor last_places(const torch::Tensor& tokens, const torch::Tensor& lengths) const;
 
   ModelSpec spec_;
   int64_t vocabulary_;
   Precision precision_;
 
  private:
+  // Of the weight, or undefined.
+  torch::Tensor copy_of(const torch::Tensor& weight) const;
   torch::Tensor add_weight(const std::string& name, torch::IntArrayRef shape, torch::ScalarType dtype, Initial initial);
 
   torch::Device device_;
   ModelUse use_;
   std::vector<Parameter> parameters_;
   std::vector<Initial> initial_;  // of each parameter
+  std::unordered_map<const c10::TensorImpl*, torch::Tensor> copies_;
 };
 
 // Builds the model with the initial weights named by `seed`, the same on every rank. `vocabulary` = tokens of the task.

@@ -2,10 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
-
 #include "base/error.h"
-#include "models/attention_bias.h"
+#include "models/attention_heads.h"
 #include "ops/bias_gelu.h"
 #include "ops/take_rows.h"
 
@@ -18,8 +16,15 @@ constexpr double weight_deviation = 0.02;
 }  // namespace
 
 struct Transformer::Cache : ModelCache {
-  int64_t length = 0;
-  std::vector<LayerCache> layers;
+  AttentionPlaces places;  // of max_tokens tokens
+  torch::Tensor length;    // (B), int32: how many tokens of each sequence were read
+  std::vector<AttentionCache> layers;
+
+  void keep(const torch::Tensor& rows) override {
+    length = length.index_select(0, rows);
+    for (auto& [keys, values] : layers)
+      for (torch::Tensor* of_rows : {&keys, &values}) *of_rows = of_rows->index_select(0, rows);
+  }
 };
 
 Transformer::Transformer(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device,
@@ -63,51 +68,53 @@ NormWeights Transformer::add_norm(const std::string& name) {
 }
 
 torch::Tensor Transformer::forward(const torch::Tensor& tokens, const ForwardContext& context) {
-  return logits(hidden(tokens, context.wanted, start_row(tokens.size(1)), nullptr));
+  const AttentionPlaces& places = row_places(tokens.size(1));
+  return logits(
+      hidden(tokens, context, [&](const torch::Tensor& qkv, size_t) { return causal_attention(qkv, places); }));
 }
 
-torch::Tensor Transformer::read(const torch::Tensor& tokens, ModelCache& cache) {
+torch::Tensor Transformer::prefill(const torch::Tensor& tokens, const torch::Tensor& lengths, ModelCache& cache) {
   torch::NoGradGuard no_grad;
   auto& own = dynamic_cast<Cache&>(cache);
-  const int64_t time = tokens.size(1);
-  const torch::Tensor x = hidden(tokens, {}, start_pass(own.length, time), &own);
-  own.length += time;
-  return logits(x.select(1, time - 1));
+  AttentionPlaces places = own.places;
+  for (torch::Tensor* angles : {&places.cos, &places.sin})
+    if (angles->defined()) *angles = angles->narrow(0, 0, tokens.size(1));
+  own.length.copy_(lengths);
+  const auto attend = [&](const torch::Tensor& qkv, size_t l) {
+    keep_prompts(qkv, places, own.layers[l]);
+    return causal_attention(qkv, places);
+  };
+  return logits(hidden(tokens, {.wanted = last_places(tokens, lengths)}, attend));
+}
+
+torch::Tensor Transformer::step(const torch::Tensor& tokens, ModelCache& cache) {
+  torch::NoGradGuard no_grad;
+  auto& own = dynamic_cast<Cache&>(cache);
+  const torch::Tensor x = hidden(tokens.unsqueeze(1), {}, [&](const torch::Tensor& qkv, size_t l) {
+    return attention_step(qkv.squeeze(1), own.places, own.length, own.layers[l]).unsqueeze(1);
+  });
+  own.length.add_(1);
+  return logits(x.squeeze(1));
 }
 
 std::unique_ptr<ModelCache> Transformer::new_cache(int64_t batch, int64_t max_tokens) {
   auto cache = std::make_unique<Cache>();
   const auto options = torch::TensorOptions().dtype(compute_dtype()).device(device());
-  for (size_t l = 0; l < layers_.size(); ++l) {
-    const auto made = [&] { return torch::empty({batch, spec_.heads, max_tokens, head_size_}, options); };
-    cache->layers.push_back({made(), made()});
-  }
+  cache->places = places_of(max_tokens);
+  cache->length = torch::zeros({batch}, options.dtype(torch::kInt32));
+  for (size_t l = 0; l < layers_.size(); ++l)
+    cache->layers.push_back(AttentionCache::make(batch, spec_.heads, max_tokens, head_size_, options));
   return cache;
 }
 
-Transformer::Pass Transformer::start_pass(int64_t first, int64_t time) const {
-  Pass pass{first, {}, {}, bias_for(first, time), {}};
-  const torch::Tensor half = angles(first, time);
-  if (half.defined()) {
-    const torch::Tensor angle = torch::cat({half, half}, 1);
-    pass.cos = compute(angle.cos());
-    pass.sin = compute(angle.sin());
-  }
-  return pass;
-}
-
-// A pass over whole rows, without a cache: one operation does all of their attention.
-Transformer::Pass Transformer::start_row(int64_t time) {
-  if (row_time_ != time) {
-    row_places_ = places_of(time);
-    row_time_ = time;
-  }
-  return {0, {}, {}, {}, row_places_};
+const AttentionPlaces& Transformer::row_places(int64_t time) {
+  const auto found = row_places_.find(time);
+  return found != row_places_.end() ? found->second : row_places_.emplace(time, places_of(time)).first->second;
 }
 
 AttentionPlaces Transformer::places_of(int64_t time) const {
   AttentionPlaces places;
-  const torch::Tensor angle = angles(0, time);
+  const torch::Tensor angle = angles(time);
   if (angle.defined()) {
     places.cos = angle.cos().to(master_dtype());
     places.sin = angle.sin().to(master_dtype());
@@ -121,34 +128,27 @@ AttentionPlaces Transformer::places_of(int64_t time) const {
 }
 
 // (T, R/2), in float64; undefined where nothing is rotated.
-torch::Tensor Transformer::angles(int64_t first, int64_t time) const {
+torch::Tensor Transformer::angles(int64_t time) const {
   if (spec_.architecture != Architecture::rope || rotary_ == 0) return {};
   const auto options = torch::TensorOptions().dtype(torch::kFloat64).device(device());
   const torch::Tensor frequency =
       torch::pow(spec_.rotary_base, torch::arange(0, rotary_, 2, options) / static_cast<double>(rotary_)).reciprocal();
-  return torch::outer(torch::arange(first, first + time, options), frequency);
+  return torch::outer(torch::arange(time, options), frequency);
 }
 
-torch::Tensor Transformer::bias_for(int64_t first, int64_t time) const {
-  const bool positional = spec_.architecture == Architecture::alibi || spec_.architecture == Architecture::hard_alibi;
-  const bool plain_causal = first == 0 || time == 1;
-  if (!positional && plain_causal) return {};
-  const auto options = torch::TensorOptions().dtype(compute_dtype()).device(device());
-  return attention_bias(spec_, first, time, first + time, options);
-}
-
-torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const torch::Tensor& wanted, const Pass& pass,
-                                  Cache* cache) {
+torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const ForwardContext& context,
+                                  const Attend& attend) const {
   const auto norm = [&](const ResidualInputs& in, size_t l) {
     return residual_norm(in, norms_before(l), spec_.norm_eps, compute_dtype());
   };
   Residual x = norm({master(torch::embedding(embedding_, tokens)), {}, {}}, 0);
   for (size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
-    torch::Tensor mixed = attention(layer, x.norms[0], pass, cache ? &cache->layers[l] : nullptr);
-    if (wanted.defined() && l + 1 == layers_.size())
-      for (torch::Tensor* rows : {&mixed, &x.norms.back(), &x.stream}) *rows = take_rows(*rows, wanted);
-    const torch::Tensor attended = product(mixed, layer.attention_out.weight);
+    watch(context, x.stream, layer.qkv.weight);
+    torch::Tensor mixed = attend(projected(layer, x.norms[0]), l);
+    if (context.wanted.defined() && l + 1 == layers_.size())
+      for (torch::Tensor* rows : {&mixed, &x.norms.back(), &x.stream}) *rows = take_rows(*rows, context.wanted);
+    const torch::Tensor attended = linear(mixed, layer.attention_out.weight);
     if (spec_.parallel_residual) {
       const torch::Tensor bias = layer.attention_out.bias + layer.mlp_out.bias;
       x = norm({x.stream, {attended, mlp(layer, x.norms[1])}, bias}, l + 1);
@@ -167,58 +167,15 @@ std::vector<NormWeights> Transformer::norms_before(size_t l) const {
   return {layers_[l].attention_norm, layers_[l].mlp_norm};
 }
 
-torch::Tensor Transformer::attention(const Layer& layer, const torch::Tensor& x, const Pass& pass,
-                                     LayerCache* cache) const {
-  const int64_t batch = x.size(0), time = x.size(1);
+torch::Tensor Transformer::projected(const Layer& layer, const torch::Tensor& x) const {
   // Each head's outputs lie together: its query, its key, its value.
-  const torch::Tensor qkv = torch::linear(x, compute(layer.qkv.weight), compute(layer.qkv.bias))
-                                .view({batch, time, spec_.heads, 3, head_size_});
-  if (pass.places) return causal_attention(qkv, *pass.places);
-  const std::vector<torch::Tensor> parts = qkv.transpose(1, 2).unbind(3);  // each (B, H, T, head)
-  torch::Tensor q = parts[0], k = parts[1], v = parts[2];
-  if (spec_.architecture == Architecture::rope) {
-    q = rotate(q, pass);
-    k = rotate(k, pass);
-  } else if (spec_.score_quirk == ScoreQuirk::published) {
-    q = count_twice(q);
-    k = count_twice(k);
-  }
-  if (cache) {
-    cache->keys.narrow(2, pass.first, time).copy_(k);
-    cache->values.narrow(2, pass.first, time).copy_(v);
-    k = cache->keys.narrow(2, 0, pass.first + time);
-    v = cache->values.narrow(2, 0, pass.first + time);
-  }
-  std::optional<torch::Tensor> bias;
-  if (pass.bias.defined()) bias = pass.bias.expand({batch, spec_.heads, q.size(2), k.size(2)});
-  const bool causal = !bias && time > 1;
-  const torch::Tensor mixed = at::scaled_dot_product_attention(q, k, v, bias, /*dropout_p=*/0.0, causal);
-  return mixed.transpose(1, 2).reshape({batch, time, spec_.hidden_size});
+  return linear(x, layer.qkv.weight, layer.qkv.bias).view({x.size(0), x.size(1), spec_.heads, 3, head_size_});
 }
 
 torch::Tensor Transformer::mlp(const Layer& layer, const torch::Tensor& x) const {
-  return product(bias_gelu(product(x, layer.mlp_in.weight), layer.mlp_in.bias), layer.mlp_out.weight);
+  return linear(bias_gelu(linear(x, layer.mlp_in.weight), layer.mlp_in.bias), layer.mlp_out.weight);
 }
 
-torch::Tensor Transformer::logits(const torch::Tensor& x) const { return master(product(x, unembedding_)); }
-
-torch::Tensor Transformer::product(const torch::Tensor& x, const torch::Tensor& weight) const {
-  return torch::linear(x, compute(weight));
-}
-
-// Rotary embedding (Su et al., arXiv 2104.09864) of the first dimensions of each head: dimension i turns with i + half.
-torch::Tensor Transformer::rotate(const torch::Tensor& x, const Pass& pass) const {
-  if (!pass.cos.defined()) return x;
-  const int64_t turning = pass.cos.size(1), half = turning / 2;
-  const torch::Tensor part = x.narrow(3, 0, turning);
-  const torch::Tensor turned = torch::cat({-part.narrow(3, half, half), part.narrow(3, 0, half)}, 3);
-  return torch::cat({part * pass.cos + turned * pass.sin, x.narrow(3, turning, head_size_ - turning)}, 3);
-}
-
-// Scales the dimensions from rotary_ on by sqrt(2), so that a product of two such vectors counts them twice: the
-// published code's scores are (q.k + q[16:].k[16:]) / sqrt(head).
-torch::Tensor Transformer::count_twice(const torch::Tensor& x) const {
-  return torch::cat({x.narrow(3, 0, rotary_), x.narrow(3, rotary_, head_size_ - rotary_) * std::sqrt(2.0)}, 3);
-}
+torch::Tensor Transformer::logits(const torch::Tensor& x) const { return master(linear(x, unembedding_)); }
 
 }  // namespace recite

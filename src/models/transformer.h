@@ -5,8 +5,9 @@
 
 #include <torch/torch.h>
 
+#include <functional>
+#include <map>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "models/model.h"
@@ -21,7 +22,8 @@ class Transformer : public Model {
 
   torch::Tensor forward(const torch::Tensor& tokens, const ForwardContext& context) override;
   std::unique_ptr<ModelCache> new_cache(int64_t batch, int64_t max_tokens) override;
-  torch::Tensor read(const torch::Tensor& tokens, ModelCache& cache) override;
+  torch::Tensor prefill(const torch::Tensor& tokens, const torch::Tensor& lengths, ModelCache& cache) override;
+  torch::Tensor step(const torch::Tensor& tokens, ModelCache& cache) override;
 
  private:
   struct Affine {
@@ -32,39 +34,27 @@ class Transformer : public Model {
     Affine qkv, attention_out, mlp_in, mlp_out;
   };
   struct Cache;
-  struct LayerCache {
-    torch::Tensor keys, values;  // (B, H, max_tokens, head)
-  };
-  // What all layers of one pass share.
-  struct Pass {
-    int64_t first;                          // position of the first token
-    torch::Tensor cos, sin;                 // (T, rotary), rope only
-    torch::Tensor bias;                     // (1 or H, T, K), or undefined: plain causal
-    std::optional<AttentionPlaces> places;  // when one operation does all of attention: what it needs of the above
-  };
+  // The attention of a layer: qkv (B, T, H, 3, head) -> (B, T, d).
+  using Attend = std::function<torch::Tensor(const torch::Tensor& qkv, size_t layer)>;
 
   Layer add_layer(const std::string& prefix);
   Affine add_affine(const std::string& name, int64_t outputs, int64_t inputs);
   NormWeights add_norm(const std::string& name);
 
-  Pass start_pass(int64_t first, int64_t time) const;
-  Pass start_row(int64_t time);
+  // The places of rows of `time` tokens.
+  const AttentionPlaces& row_places(int64_t time);
   AttentionPlaces places_of(int64_t time) const;
-  torch::Tensor angles(int64_t first, int64_t time) const;
-  torch::Tensor bias_for(int64_t first, int64_t time) const;
-  // After the last norm; of the `wanted` places, when defined (ForwardContext).
-  torch::Tensor hidden(const torch::Tensor& tokens, const torch::Tensor& wanted, const Pass& pass, Cache* cache);
+  torch::Tensor angles(int64_t time) const;
+  // After the last norm; of the places that the context wants.
+  torch::Tensor hidden(const torch::Tensor& tokens, const ForwardContext& context, const Attend& attend) const;
   // The norms that read the stream before layer l, or after the last layer; the MLP's is one of them where the residual
   // is parallel.
   std::vector<NormWeights> norms_before(size_t l) const;
-  // Up to the output projection: (B, T, d).
-  torch::Tensor attention(const Layer& layer, const torch::Tensor& x, const Pass& pass, LayerCache* cache) const;
+  // Queries, keys and values: (B, T, H, 3, head).
+  torch::Tensor projected(const Layer& layer, const torch::Tensor& x) const;
   // Up to the bias of its last projection, which the residual stream adds.
   torch::Tensor mlp(const Layer& layer, const torch::Tensor& x) const;
   torch::Tensor logits(const torch::Tensor& x) const;
-  torch::Tensor product(const torch::Tensor& x, const torch::Tensor& weight) const;
-  torch::Tensor rotate(const torch::Tensor& x, const Pass& pass) const;
-  torch::Tensor count_twice(const torch::Tensor& x) const;
 
   int64_t head_size_;
   int64_t rotary_;  // dimensions of each head that carry the position (rope)
@@ -72,8 +62,8 @@ class Transformer : public Model {
   std::vector<Layer> layers_;
   NormWeights final_norm_;
   torch::Tensor unembedding_;
-  AttentionPlaces row_places_;  // of rows of row_time_ tokens: the last that forward() was given
-  int64_t row_time_ = 0;
+  // By time. None is given up: a recorded pass reads them again.
+  std::map<int64_t, AttentionPlaces> row_places_;
 };
 
 }  // namespace recite

@@ -15,14 +15,12 @@ kernels::ConvShape shape_of(const torch::Tensor& x, const torch::Tensor& weight)
   return {x.size(0), x.size(1), x.size(2), weight.size(1)};
 }
 
-// Undefined `window`: zeros.
-torch::Tensor forward_cpu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
-                          const torch::Tensor& window) {
+torch::Tensor forward_cpu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
   torch::Tensor y = torch::empty_like(x);
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "causal_conv1d", [&] {
     kernels::causal_conv1d_forward_cpu<scalar_t>(shape_of(x, weight), x.const_data_ptr<scalar_t>(),
                                                  weight.const_data_ptr<scalar_t>(), bias.const_data_ptr<scalar_t>(),
-                                                 data<scalar_t>(window), y.mutable_data_ptr<scalar_t>());
+                                                 /*initial=*/nullptr, y.mutable_data_ptr<scalar_t>());
   });
   return y;
 }
@@ -44,9 +42,9 @@ class ConvFunction : public torch::autograd::Function<ConvFunction> {
   static torch::Tensor forward(AutogradContext* context, torch::Tensor x, torch::Tensor weight, torch::Tensor bias) {
     context->save_for_backward({x, weight, bias});
     if constexpr (gpu::built) {
-      if (x.is_cuda()) return gpu::conv_forward(x, weight, bias, {});
+      if (x.is_cuda()) return gpu::conv_forward(x, weight, bias);
     }
-    return forward_cpu(x, weight, bias, {});
+    return forward_cpu(x, weight, bias);
   }
 
   static tensor_list backward(AutogradContext* context, tensor_list gradients) {
@@ -78,16 +76,6 @@ bool converts(const torch::Tensor& x, const torch::Tensor& weight) {
   return lacks_kernels(x.scalar_type()) || (x.is_cpu() && x.scalar_type() != weight.scalar_type());
 }
 
-// After `window`, which stays as it is.
-torch::Tensor continued(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
-                        const torch::Tensor& window) {
-  if constexpr (gpu::built) {
-    if (gpu::takes(x)) return gpu::conv_forward(x, weight.contiguous(), bias.contiguous(), window.contiguous());
-  }
-  if (!x.is_cpu()) return composed_causal_conv1d(x, weight, bias, window);
-  return forward_cpu(x.contiguous(), weight.contiguous(), bias.contiguous(), window.contiguous());
-}
-
 }  // namespace
 
 torch::Tensor causal_conv1d(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
@@ -97,25 +85,21 @@ torch::Tensor causal_conv1d(const torch::Tensor& x, const torch::Tensor& weight,
   return ConvFunction::apply(x.contiguous(), weight.contiguous(), bias.contiguous());
 }
 
-torch::Tensor causal_conv1d_from(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
-                                 torch::Tensor& window) {
+torch::Tensor causal_conv1d_step(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+                                 const torch::Tensor& window) {
   torch::NoGradGuard no_grad;
   if (converts(x, weight)) {
-    torch::Tensor exact = window.to(weight.scalar_type());
-    const torch::Tensor y = causal_conv1d_from(x.to(weight.scalar_type()), weight, bias, exact);
-    window = exact.to(window.scalar_type());
+    const torch::Tensor exact = window.to(weight.scalar_type());
+    const torch::Tensor y = causal_conv1d_step(x.to(weight.scalar_type()), weight, bias, exact);
+    window.copy_(exact);
     return y.to(x.scalar_type());
   }
-  if (x.size(1) == 1) {
-    window = window.contiguous();
-    if constexpr (gpu::built) {
-      if (gpu::takes(x)) return gpu::conv_step(x, weight.contiguous(), bias.contiguous(), window);
-    }
-    if (x.is_cpu()) return step_cpu(x.contiguous(), weight.contiguous(), bias.contiguous(), window);
+  if constexpr (gpu::built) {
+    if (gpu::takes(x)) return gpu::conv_step(x, weight.contiguous(), bias.contiguous(), window);
   }
-  const torch::Tensor y = continued(x, weight, bias, window);
-  const int64_t kept = weight.size(1) - 1;
-  window = torch::cat({window, x}, 1).narrow(1, x.size(1), kept).contiguous();
+  if (x.is_cpu()) return step_cpu(x.contiguous(), weight.contiguous(), bias.contiguous(), window);
+  const torch::Tensor y = composed_causal_conv1d(x, weight, bias, window);
+  window.copy_(torch::cat({window, x}, 1).narrow(1, 1, window.size(1)));
   return y;
 }
 

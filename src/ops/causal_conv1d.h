@@ -10,9 +10,10 @@ namespace recite {
 // float32, float64, bf16 or float16, and so are y and `window`; weight and bias are float32 (float64 of float64).
 torch::Tensor causal_conv1d(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
 
-// The same with `window` (B, W-1, D), oldest first, before t = 0; it is replaced by the last W-1 inputs. No gradient.
-torch::Tensor causal_conv1d_from(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
-                                 torch::Tensor& window);
+// One step: x (B, 1, D) after `window` (B, W-1, D), contiguous, the inputs before it, oldest first; it moves on in
+// place. No gradient. Nothing waits for the GPU.
+torch::Tensor causal_conv1d_step(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+                                 const torch::Tensor& window);
 
 // The same written with LibTorch's operations, differentiable by them, on any device.
 torch::Tensor composed_causal_conv1d(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,

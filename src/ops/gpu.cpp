@@ -2,12 +2,14 @@
 
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 
 #include "kernels/adamw/adamw_cuda.h"
 #include "kernels/attention/attention_cuda.h"
 #include "kernels/causal_conv1d/causal_conv1d_cuda.h"
 #include "kernels/dropout/dropout_cuda.h"
 #include "kernels/gelu/gelu_cuda.h"
+#include "kernels/product/product_cuda.h"
 #include "kernels/residual_norm/residual_norm_cuda.h"
 #include "kernels/selective_scan/selective_scan_cuda.h"
 
@@ -22,6 +24,10 @@ struct TorchTypeOf {
 template <>
 struct TorchTypeOf<__nv_bfloat16> {
   using type = at::BFloat16;
+};
+template <>
+struct TorchTypeOf<__half> {
+  using type = at::Half;
 };
 
 template <class Value>
@@ -42,6 +48,13 @@ void with_element(const torch::Tensor& tensor, const Body& body) {
   if (tensor.scalar_type() == torch::kBFloat16) return body(__nv_bfloat16{});
   TORCH_CHECK(tensor.scalar_type() == torch::kFloat32, "no GPU kernel takes elements of type ", tensor.scalar_type());
   body(float{});
+}
+
+// The same, of attention's kernels, which take float16, too.
+template <class Body>
+void with_attention_element(const torch::Tensor& tensor, const Body& body) {
+  if (tensor.scalar_type() == torch::kFloat16) return body(__half{});
+  with_element(tensor, body);
 }
 
 cudaStream_t stream() { return c10::cuda::getCurrentCUDAStream(); }
@@ -122,7 +135,7 @@ torch::Tensor contiguous_like(const torch::Tensor& tensor) {
 torch::Tensor attention_forward(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& log_sum) {
   const auto [batch, time, heads, head] = shape_of(qkv);
   torch::Tensor out = torch::empty({batch, time, heads * head}, qkv.options());
-  with_element(qkv, [&](auto type) {
+  with_attention_element(qkv, [&](auto type) {
     using Element = decltype(type);
     kernels::attention_forward_cuda(shape_of(qkv), pointers(places), read_only<Element>(qkv), data<Element>(out),
                                     data<float>(log_sum), stream());
@@ -133,13 +146,28 @@ torch::Tensor attention_forward(const torch::Tensor& qkv, const AttentionPlaces&
 torch::Tensor attention_backward(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& out,
                                  const torch::Tensor& log_sum, const torch::Tensor& dout) {
   torch::Tensor dqkv = torch::empty_like(qkv), delta = torch::empty_like(log_sum);
-  with_element(qkv, [&](auto type) {
+  with_attention_element(qkv, [&](auto type) {
     using Element = decltype(type);
     kernels::attention_backward_cuda(shape_of(qkv), pointers(places), read_only<Element>(qkv), read_only<Element>(out),
                                      read_only<float>(log_sum), read_only<Element>(dout), data<Element>(dqkv),
                                      data<float>(delta), stream());
   });
   return dqkv;
+}
+
+torch::Tensor attention_decode(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& length,
+                               const AttentionCache& cache) {
+  const kernels::AttentionDecodeShape shape{qkv.size(0), qkv.size(1), qkv.size(3), cache.keys.size(2)};
+  torch::Tensor out = torch::empty({shape.batch, shape.heads * shape.head}, qkv.options());
+  const torch::Tensor work =
+      torch::empty({kernels::attention_decode_workspace(shape)}, qkv.options().dtype(torch::kFloat32));
+  with_attention_element(qkv, [&](auto type) {
+    using Element = decltype(type);
+    kernels::attention_decode_cuda(shape, pointers(places), read_only<Element>(qkv), read_only<int32_t>(length),
+                                   data<Element>(cache.keys), data<Element>(cache.values), data<Element>(out),
+                                   data<float>(work), stream());
+  });
+  return out;
 }
 
 torch::Tensor new_scan_states(const ScanTensors& in) {
@@ -192,15 +220,14 @@ ScanTensors scan_backward(const ScanTensors& given, const torch::Tensor& states,
   return d;
 }
 
-torch::Tensor conv_forward(const torch::Tensor& given, const torch::Tensor& weight, const torch::Tensor& bias,
-                           const torch::Tensor& initial) {
+torch::Tensor conv_forward(const torch::Tensor& given, const torch::Tensor& weight, const torch::Tensor& bias) {
   const torch::Tensor x = by_rows(given);
   torch::Tensor y = contiguous_like(x);
   with_element(x, [&](auto type) {
     using Element = decltype(type);
-    kernels::causal_conv1d_forward_cuda(shape_of(x, weight), rows<const Element>(x), read_only<float>(weight),
-                                        read_only<float>(bias), read_only<Element>(initial), rows<Element>(y),
-                                        stream());
+    kernels::causal_conv1d_forward_cuda<Element>(shape_of(x, weight), rows<const Element>(x), read_only<float>(weight),
+                                                 read_only<float>(bias), /*initial=*/nullptr, rows<Element>(y),
+                                                 stream());
   });
   return y;
 }
@@ -277,6 +304,44 @@ GeluGradients bias_gelu_backward(const torch::Tensor& u, const torch::Tensor& bi
   return d;
 }
 
+torch::Tensor product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
+  torch::Tensor y = torch::empty({x.size(0), weight.size(0)}, x.options());
+  kernels::product_cuda({.rows = x.size(0),
+                         .columns = weight.size(0),
+                         .inner = x.size(1),
+                         .b_transposed = true,
+                         .a_stride = x.stride(0),
+                         .b_stride = weight.stride(0),
+                         .c_stride = y.stride(0)},
+                        read_only<__nv_bfloat16>(x), read_only<__nv_bfloat16>(weight), read_only<__nv_bfloat16>(bias),
+                        data<__nv_bfloat16>(y), stream());
+  return y;
+}
+
+torch::Tensor product_input_gradient(const torch::Tensor& dy, const torch::Tensor& weight) {
+  torch::Tensor dx = torch::empty({dy.size(0), weight.size(1)}, dy.options());
+  kernels::product_cuda({.rows = dy.size(0),
+                         .columns = weight.size(1),
+                         .inner = dy.size(1),
+                         .a_stride = dy.stride(0),
+                         .b_stride = weight.stride(0),
+                         .c_stride = dx.stride(0)},
+                        read_only<__nv_bfloat16>(dy), read_only<__nv_bfloat16>(weight), nullptr,
+                        data<__nv_bfloat16>(dx), stream());
+  return dx;
+}
+
+void add_product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& gradient) {
+  kernels::add_product_cuda({.rows = dy.size(1),
+                             .columns = x.size(1),
+                             .inner = dy.size(0),
+                             .a_transposed = true,
+                             .a_stride = dy.stride(0),
+                             .b_stride = x.stride(0),
+                             .c_stride = gradient.stride(0)},
+                            read_only<__nv_bfloat16>(dy), read_only<__nv_bfloat16>(x), data<float>(gradient), stream());
+}
+
 torch::Tensor dropout_mask(uint64_t key, const std::vector<uint64_t>& names, int64_t width, uint32_t dropped_below,
                            float kept, torch::TensorOptions options) {
   const auto rows = static_cast<int64_t>(names.size());
@@ -304,9 +369,10 @@ void adamw(const AdamWTensors& tensors, const AdamWScalars& step, const torch::T
   const kernels::AdamWStep of{step.learning_rate, step.weight_decay, step.t,     step.divisor,
                               step.limit,         step.beta1,        step.beta2, step.epsilon};
   const kernels::AdamWBuffers buffers{data<float>(tensors.weights), data<float>(tensors.gradients),
-                                      data<float>(tensors.first_moments), data<float>(tensors.second_moments)};
+                                      data<float>(tensors.first_moments), data<float>(tensors.second_moments),
+                                      data<__nv_bfloat16>(tensors.copies)};
   kernels::adamw_cuda(of, buffers, tensors.weights.numel(), read_only<double>(squared_norm),
-                      /*clear_gradients=*/false, stream());
+                      /*clear_gradients=*/true, stream());
 }
 
 }  // namespace recite::gpu

@@ -29,6 +29,9 @@ inline bool takes(const torch::Tensor& elements) {
 torch::Tensor attention_forward(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& log_sum);
 torch::Tensor attention_backward(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& out,
                                  const torch::Tensor& log_sum, const torch::Tensor& dout);
+// qkv (B, H, 3, head), length (B) int32, places and the cache contiguous.
+torch::Tensor attention_decode(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& length,
+                               const AttentionCache& cache);
 
 // u, delta, B, C, z by rows. initial (B, D, N), states (new_scan_states) and final (B, D, N), each or undefined.
 torch::Tensor new_scan_states(const ScanTensors& in);
@@ -37,9 +40,8 @@ torch::Tensor scan_forward(const ScanTensors& in, const torch::Tensor& initial, 
 torch::Tensor scan_step(const ScanTensors& in, const torch::Tensor& state);
 ScanTensors scan_backward(const ScanTensors& in, const torch::Tensor& states, const torch::Tensor& dy);
 
-// x by rows. initial, window (B, W-1, D), of x's type, or undefined.
-torch::Tensor conv_forward(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
-                           const torch::Tensor& initial);
+// x by rows. window (B, W-1, D), of x's type, contiguous.
+torch::Tensor conv_forward(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
 torch::Tensor conv_step(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
                         const torch::Tensor& window);
 struct ConvGradients {
@@ -70,6 +72,14 @@ struct GeluGradients {
 };
 GeluGradients bias_gelu_backward(const torch::Tensor& u, const torch::Tensor& bias, const torch::Tensor& dy);
 
+// Products of bf16 matrices whose rows are one stride apart (kernels/product/product_cuda.h):
+// x (M, I) times the transpose of weight (O, I), plus bias (O) where defined: (M, O).
+torch::Tensor product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
+// dy (M, O) times weight (O, I): (M, I).
+torch::Tensor product_input_gradient(const torch::Tensor& dy, const torch::Tensor& weight);
+// Adds the transpose of dy (M, O) times x (M, I) to `gradient` (O, I), float32.
+void add_product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& gradient);
+
 // (names, width), float32 or bf16: 0 where the number of a PhiloxStream is below `dropped_below`, else `kept`.
 // The streams are those of the key and of each name.
 torch::Tensor dropout_mask(uint64_t key, const std::vector<uint64_t>& names, int64_t width, uint32_t dropped_below,
@@ -77,9 +87,10 @@ torch::Tensor dropout_mask(uint64_t key, const std::vector<uint64_t>& names, int
 
 // () float64: of float32 numbers.
 torch::Tensor squared_norm(const torch::Tensor& numbers);
-// The update of kernels/adamw/adamw_cuda.h, of flat float32 buffers, in place.
+// The update of kernels/adamw/adamw_cuda.h, of flat float32 buffers, in place; it leaves gradients of zero.
 struct AdamWTensors {
   torch::Tensor weights, gradients, first_moments, second_moments;
+  torch::Tensor copies;  // bf16, or undefined
 };
 struct AdamWScalars {
   double learning_rate, weight_decay;

@@ -164,15 +164,15 @@ torch::Tensor selective_scan(const ScanTensors& in) {
   return ScanFunction::apply(c.u, c.delta, c.A, c.B, c.C, c.D, gate, c.delta_bias);
 }
 
-torch::Tensor selective_scan_from(const ScanTensors& in, torch::Tensor& state) {
+torch::Tensor selective_scan_from(const ScanTensors& in, const torch::Tensor& state) {
   torch::NoGradGuard no_grad;
   if (converts(in)) return selective_scan_from(converted(in), state).to(in.u.scalar_type());
-  if (!in.u.is_cpu() && !gpu::takes(in.u)) return composed_selective_scan(in, state);
-  state = state.contiguous();
-  if (in.u.size(1) == 1) return step_kernel(laid_out(in), state);
-  const torch::Tensor final = torch::empty_like(state);
-  const torch::Tensor y = forward_kernel(laid_out(in), state, {}, final);
-  state = final;
+  const bool composed = !in.u.is_cpu() && !gpu::takes(in.u);
+  if (in.u.size(1) == 1 && !composed) return step_kernel(laid_out(in), state);
+  torch::Tensor after = composed ? state : torch::empty_like(state);
+  const torch::Tensor y =
+      composed ? composed_selective_scan(in, after) : forward_kernel(laid_out(in), state, {}, after);
+  state.copy_(after);
   return y;
 }
 

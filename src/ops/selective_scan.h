@@ -22,8 +22,9 @@ struct ScanTensors {
 // y (B, T, D), from a state of zeros.
 torch::Tensor selective_scan(const ScanTensors& in);
 
-// The same from `state` (B, D, N), which becomes the state after the last step. No gradient.
-torch::Tensor selective_scan_from(const ScanTensors& in, torch::Tensor& state);
+// The same from `state` (B, D, N), contiguous, which becomes, in place, the state after the last step. A step whose
+// delta is -infinity leaves the state as it is. No gradient. Nothing waits for the GPU.
+torch::Tensor selective_scan_from(const ScanTensors& in, const torch::Tensor& state);
 
 // The same written with LibTorch's operations, differentiable by them, on any device.
 torch::Tensor composed_selective_scan(const ScanTensors& in, torch::Tensor& state);

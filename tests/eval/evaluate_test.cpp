@@ -35,16 +35,34 @@ class ScriptedModel final : public Model {
 
   std::unique_ptr<ModelCache> new_cache(int64_t, int64_t) override { return std::make_unique<Read>(); }
 
-  torch::Tensor read(const torch::Tensor& tokens, ModelCache& cache) override {
-    torch::Tensor& all = static_cast<Read&>(cache).tokens;
-    all = all.defined() ? torch::cat({all, tokens}, 1) : tokens;
-    return forward(all, {}).select(1, -1);
+  torch::Tensor prefill(const torch::Tensor& tokens, const torch::Tensor& lengths, ModelCache& cache) override {
+    auto& read = static_cast<Read&>(cache);
+    for (int64_t b = 0; b < tokens.size(0); ++b)
+      read.rows.push_back(tokens[b].narrow(0, 0, lengths[b].item<int64_t>()));
+    return last_logits(read);
+  }
+
+  torch::Tensor step(const torch::Tensor& tokens, ModelCache& cache) override {
+    auto& read = static_cast<Read&>(cache);
+    for (size_t b = 0; b < read.rows.size(); ++b) read.rows[b] = torch::cat({read.rows[b], tokens.narrow(0, b, 1)});
+    return last_logits(read);
   }
 
  private:
   struct Read : ModelCache {
-    torch::Tensor tokens;
+    std::vector<torch::Tensor> rows;  // (T)
+
+    void keep(const torch::Tensor& kept) override {
+      std::vector<torch::Tensor> before = std::exchange(rows, {});
+      for (int64_t i = 0; i < kept.size(0); ++i) rows.push_back(before[kept[i].item<int64_t>()]);
+    }
   };
+
+  torch::Tensor last_logits(const Read& read) {
+    std::vector<torch::Tensor> logits;
+    for (const torch::Tensor& row : read.rows) logits.push_back(forward(row.unsqueeze(0), {})[0][-1]);
+    return torch::stack(logits);
+  }
 
   int64_t next_letter(const torch::Tensor& row, int64_t t) const {
     const auto tokens = row.accessor<int64_t, 1>();

@@ -193,6 +193,97 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Attention,
                                             {1, 577, 1, 24, Kind::alibi}}),
                          name_of_case);
 
+// Decodes the tokens of each row one after the other; row b begins `lag` steps after the one before, so that rows stand
+// at different places. out as of the forward.
+template <class Element>
+std::vector<Element> decoded(const Case& c, const Inputs& in, int64_t lag, int64_t spare) {
+  using Real = Sums<Element>;
+  const auto qkv = converted<Element>(in.qkv);
+  const auto cos = converted<Real>(in.cos), sin = converted<Real>(in.sin), slope = converted<Real>(in.slope);
+  const AttentionPosition<Real> position{in.rotary,
+                                         cos.data(),
+                                         sin.data(),
+                                         slope.empty() ? nullptr : slope.data(),
+                                         in.window.empty() ? nullptr : in.window.data(),
+                                         in.twice_from};
+  const AttentionDecodeShape shape{c.batch, c.heads, c.head, c.time + spare};
+  const int64_t of_token = c.heads * c.head;
+  // What was never written must not count.
+  auto keys = converted<Element>(Array(c.batch * of_token * shape.max_tokens, NAN)), values = keys;
+  auto all = converted<Element>(Array(c.batch * c.time * of_token, 77));
+  for (int64_t step = 0; step < c.time + lag * (c.batch - 1); ++step) {
+    std::vector<int32_t> length;
+    std::vector<Element> token, out(c.batch * of_token);
+    for (int64_t b = 0; b < c.batch; ++b) {
+      length.push_back(static_cast<int32_t>(std::clamp<int64_t>(step - lag * b, 0, c.time - 1)));
+      const auto at = qkv.begin() + (b * c.time + length[b]) * 3 * of_token;
+      token.insert(token.end(), at, at + 3 * of_token);
+    }
+    attention_decode_cpu(shape, position, token.data(), length.data(), keys.data(), values.data(), out.data());
+    for (int64_t b = 0; b < c.batch; ++b)
+      std::copy_n(out.begin() + b * of_token, of_token, all.begin() + (b * c.time + length[b]) * of_token);
+  }
+  return all;
+}
+
+class AttentionDecode : public OnEachIsa<Case> {};
+
+TEST_P(AttentionDecode, IsTheFormula) {
+  const Inputs in(test_case());
+  const Array expected = Naive(test_case(), in).out();
+  for (const int64_t spare : {0, 11}) {
+    EXPECT_LE(difference(decoded<double>(test_case(), in, 5, spare), expected), 1e-13);
+    EXPECT_LE(difference(decoded<float>(test_case(), in, 5, spare), expected), 1e-5);
+  }
+}
+
+TEST_P(AttentionDecode, Bf16IsTheFormulaOfRoundedInputs) {
+  Inputs in(test_case());
+  in.qkv = as_stored<bf16>(in.qkv);
+  // Keys are rounded again when they have been rotated.
+  EXPECT_LE(difference(decoded<bf16>(test_case(), in, 5, 3), Naive(test_case(), in).out()), 0x1p-7);
+}
+
+TEST_P(AttentionDecode, ARowHasTheBitsOfItAlone) {
+  const Inputs in(test_case());
+  const std::vector<float> together = decoded<float>(test_case(), in, 7, 0);
+  Case alone = test_case();
+  alone.batch = 1;
+  const int64_t row = alone.time * alone.heads * alone.head;
+  for (int64_t b = 0; b < test_case().batch; ++b) {
+    Inputs own = in;
+    own.qkv.assign(in.qkv.begin() + b * 3 * row, in.qkv.begin() + (b + 1) * 3 * row);
+    EXPECT_EQ(decoded<float>(alone, own, 0, 20),
+              std::vector(together.begin() + b * row, together.begin() + (b + 1) * row));
+  }
+}
+
+TEST_P(AttentionDecode, SameBitsOnAnyNumberOfThreads) {
+  const Inputs in(test_case());
+  const int threads = omp_get_max_threads();
+  std::vector<std::vector<float>> runs;
+  for (const int count : {1, 2, 3}) {
+    omp_set_num_threads(count);
+    runs.push_back(decoded<float>(test_case(), in, 3, 0));
+  }
+  omp_set_num_threads(threads);
+  for (const auto& run : runs) EXPECT_EQ(run, runs[0]);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, AttentionDecode,
+                         on_each_isa<Case>({{1, 1, 1, 1},
+                                            {3, 1, 3, 8, Kind::rotary},
+                                            {2, 2, 2, 5, Kind::alibi},
+                                            {3, 17, 3, 32, Kind::rotary},
+                                            {2, 23, 5, 16, Kind::windows},
+                                            {2, 25, 1, 64, Kind::twice},
+                                            {1, 49, 2, 128, Kind::rotary},
+                                            {2, 67, 3, 20, Kind::alibi},
+                                            {1, 50, 2, 256, Kind::rotary},
+                                            {2, 130, 12, 7, Kind::windows},
+                                            {5, 75, 9, 33, Kind::twice}}),
+                         name_of_case);
+
 class AttentionGradient : public OnEachIsa<Case> {};
 
 TEST_P(AttentionGradient, IsTheSlopeOfTheFormula) {

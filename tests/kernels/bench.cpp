@@ -109,6 +109,22 @@ void bench_attention(const AttentionShape& shape, const std::string& kind) {
   });
 }
 
+// A step of decoding, all rows at the last place of the cache; bytes of keys and values are what it costs.
+template <class Element>
+void bench_decode(const AttentionDecodeShape& shape, const char* element) {
+  const auto [B, H, d, T] = shape;
+  const auto angle = random_floats(T * d, -1, 1);
+  const std::vector<Element> qkv(B * H * 3 * d);
+  std::vector<Element> keys(B * H * T * d), values(keys.size()), out(B * H * d);
+  const std::vector<int32_t> length(B, static_cast<int32_t>(T - 1));
+  const std::string name = std::string("attention decode ") + element + " B" + std::to_string(B) + " T" +
+                           std::to_string(T) + " H" + std::to_string(H) + " d" + std::to_string(d);
+  time(name, 2.0 * static_cast<double>(keys.size() * sizeof(Element)), "byte", [&] {
+    attention_decode_cpu<Element>(shape, {d / 4, angle.data(), angle.data()}, qkv.data(), length.data(), keys.data(),
+                                  values.data(), out.data());
+  });
+}
+
 }  // namespace
 }  // namespace recite::kernels
 
@@ -121,4 +137,9 @@ int main(int argc, char** argv) {
   for (const ConvShape& shape : {ConvShape{32, 128, 256, 4}, {64, 220, 2048, 4}, {128, 1, 256, 4}}) bench_conv(shape);
   for (const AttentionShape& shape : {AttentionShape{32, 128, 4, 32}, {64, 220, 16, 64}})
     for (const char* kind : {"nope", "rope", "alibi", "hard alibi"}) bench_attention(shape, kind);
+  for (const AttentionDecodeShape& shape :
+       {AttentionDecodeShape{8, 16, 64, 1024}, {1, 16, 64, 1024}, {32, 4, 32, 128}}) {
+    bench_decode<float>(shape, "float32");
+    bench_decode<bf16>(shape, "bf16");
+  }
 }

@@ -1,7 +1,7 @@
 // Every architecture against the plain formulas of reference.cpp: logits and the gradient of every weight.
 #include <gtest/gtest.h>
 
-#include "models/attention_bias.h"
+#include "models/attention_heads.h"
 #include "tests/models/reference.h"
 
 namespace recite {
@@ -156,21 +156,14 @@ TEST(AlibiSlopes, FollowThePublishedListsForPowersOfTwoAndMptsRuleForOthers) {
   EXPECT_EQ(alibi_slopes(12).size(), 12u);
 }
 
-TEST(AttentionBias, HoldsFarBeyondTwoThousandTokens) {
+TEST(AttentionWindows, AreTheNumberOfAMaskedHeadAndEverythingElsewhere) {
   ModelSpec spec;
-  spec.architecture = Architecture::alibi;
-  spec.heads = 8;
-  const Tensor bias = attention_bias(spec, 4000, 2, 4002, torch::kFloat64);
-  ASSERT_EQ(bias.sizes(), torch::IntArrayRef({8, 2, 4002}));
-  EXPECT_DOUBLE_EQ(bias[0][0][0].item<double>(), -2000);
-  EXPECT_DOUBLE_EQ(bias[1][1][4001].item<double>(), 0);
-  EXPECT_EQ(bias[0][0][4001].item<double>(), -INFINITY);
-  spec.architecture = Architecture::hard_alibi;
-  spec.num_masked_heads = 2;
-  const Tensor seen = attention_bias(spec, 4000, 2, 4002, torch::kFloat64).isfinite().sum(2);
-  EXPECT_EQ(seen[0][0].item<int64_t>(), 1);
-  EXPECT_EQ(seen[1][1].item<int64_t>(), 2);
-  EXPECT_EQ(seen[2][0].item<int64_t>(), 4001);
+  spec.heads = 4;
+  for (const auto& [masked, expected] : std::vector<std::pair<int, std::vector<int64_t>>>{
+           {0, {INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX}}, {2, {0, 1, INT64_MAX, INT64_MAX}}, {9, {0, 1, 2, 3}}}) {
+    spec.num_masked_heads = masked;
+    EXPECT_TRUE(torch::equal(attention_windows(spec, torch::kCPU), torch::tensor(expected))) << masked;
+  }
 }
 
 }  // namespace

@@ -65,6 +65,57 @@ TEST_P(AttentionOp, WithoutGradientIsTheSame) {
   EXPECT_FALSE(without.requires_grad());
 }
 
+// Rows of several lengths: a prompt each, read at once with padding behind it, then one token after the other.
+TEST_P(AttentionOp, PromptsAndStepsOverACacheAreThatOfWholeRows) {
+  torch::manual_seed(7);
+  const std::vector<int64_t> prompts{5, 1, 12};
+  const auto rows = static_cast<int64_t>(prompts.size());
+  const Tensor qkv = torch::randn({rows, time_steps, heads, 3, head}, torch::kFloat64).to(dtype());
+  AttentionPlaces places = places_of(kind(), places_dtype());
+  const Tensor expected = composed_causal_attention(qkv.to(places_dtype()), places);
+  AttentionPlaces of_prompts = places;
+  for (Tensor* angles : {&of_prompts.cos, &of_prompts.sin})
+    if (angles->defined()) *angles = angles->narrow(0, 0, 12);
+  for (const auto step : {attention_step, composed_attention_step}) {
+    const bool composed = step == composed_attention_step;
+    if (composed && dtype() == torch::kBFloat16) continue;  // is for elements that no kernel takes
+    const AttentionCache cache = AttentionCache::make(rows, heads, time_steps, head, qkv.options());
+    keep_prompts(qkv.narrow(1, 0, 12), of_prompts, cache);
+    Tensor length = torch::tensor(prompts).to(torch::kInt32);
+    while (length.max().item<int32_t>() < time_steps) {
+      std::vector<Tensor> tokens, wanted;
+      for (int64_t b = 0; b < rows; ++b) {
+        tokens.push_back(qkv[b][length[b].item<int32_t>()]);
+        wanted.push_back(expected[b][length[b].item<int32_t>()]);
+      }
+      const Tensor out = step(torch::stack(tokens), places, length, cache);
+      EXPECT_EQ(out.scalar_type(), dtype());
+      EXPECT_LE(difference(out.to(places_dtype()), torch::stack(wanted)), tolerance()) << length;
+      length.add_(1);
+    }
+  }
+}
+
+TEST(AttentionStep, RefusesAPlaceThatTheCacheHasNotGot) {
+  const AttentionCache cache = AttentionCache::make(1, 2, 3, 4, torch::kFloat32);
+  EXPECT_THROW(attention_step(torch::zeros({1, 2, 3, 4}), {}, torch::full({1}, 3, torch::kInt32), cache), c10::Error);
+}
+
+TEST(AttentionOfFloat16, IsNearFloat32OnTheCpu) {
+  torch::manual_seed(7);
+  const Tensor qkv = torch::randn({batch, time_steps, heads, 3, head}).to(torch::kFloat16);
+  const AttentionPlaces places = places_of("rope", torch::kFloat32);
+  const Tensor whole = causal_attention(qkv, places), exact = causal_attention(qkv.to(torch::kFloat32), places);
+  EXPECT_EQ(whole.scalar_type(), torch::kFloat16);
+  EXPECT_LE(difference(whole.to(torch::kFloat32), exact), 1e-3);
+  const AttentionCache cache = AttentionCache::make(batch, heads, time_steps, head, qkv.options());
+  for (int t = 0; t < time_steps; ++t) {
+    const Tensor step = attention_step(qkv.select(1, t), places, torch::full({batch}, t, torch::kInt32), cache);
+    EXPECT_EQ(step.scalar_type(), torch::kFloat16);
+    EXPECT_LE(difference(step.to(torch::kFloat32), exact.select(1, t)), 1e-3);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Everywhere, AttentionOp,
                          testing::Combine(testing::Values(torch::kFloat32, torch::kFloat64, torch::kBFloat16),
                                           testing::Values("nope", "rope", "alibi", "hard_alibi", "twice")),

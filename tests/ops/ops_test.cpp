@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <limits>
 #include <string>
 #include <tuple>
 
@@ -75,7 +76,7 @@ TEST_P(Ops, SelectiveScanTakesViews) {
 TEST_P(Ops, SelectiveScanGoesOnFromAState) {
   const ScanTensors in = scan_inputs();
   const Tensor expected = selective_scan(in);
-  Tensor state = torch::zeros({2, 21, 5}, dtype());
+  const Tensor state = torch::zeros({2, 21, 5}, dtype());
   std::vector<Tensor> pieces;
   for (int64_t t = 0; t < time(); t += 3) {
     const int64_t count = std::min<int64_t>(3, time() - t);
@@ -100,14 +101,28 @@ TEST_P(Ops, CausalConv1dAndItsGradientsAreThoseOfTheComposedOne) {
     EXPECT_LE(difference(actual_gradients[i], expected_gradients[i]), tolerance()) << "input " << i;
 }
 
-TEST_P(Ops, CausalConv1dGoesOnFromAWindow) {
+TEST_P(Ops, CausalConv1dStepsFromAWindow) {
   const Tensor x = leaf({2, time(), 21}, dtype()), weight = leaf({21, 4}, dtype()), bias = leaf({21}, dtype());
-  const Tensor expected = causal_conv1d(x, weight, bias);
-  Tensor window = torch::zeros({2, 3, 21}, dtype());
-  std::vector<Tensor> pieces;
-  for (int64_t t = 0; t < time(); t += 2)
-    pieces.push_back(causal_conv1d_from(x.narrow(1, t, std::min<int64_t>(2, time() - t)), weight, bias, window));
-  EXPECT_LE(difference(torch::cat(pieces, 1), expected), tolerance());
+  const Tensor expected = causal_conv1d(x, weight, bias), window = torch::zeros({2, 3, 21}, dtype());
+  std::vector<Tensor> steps;
+  for (int64_t t = 0; t < time(); ++t) steps.push_back(causal_conv1d_step(x.narrow(1, t, 1), weight, bias, window));
+  EXPECT_LE(difference(torch::cat(steps, 1), expected), tolerance());
+}
+
+TEST_P(Ops, AStepOfDeltaMinusInfinityLeavesTheStateOfTheScan) {
+  ScanTensors in = scan_inputs();
+  for (Tensor* tensor : {&in.u, &in.delta, &in.B, &in.C, &in.z})
+    if (tensor->defined()) *tensor = tensor->detach();
+  const Tensor state = torch::zeros({2, 21, 5}, dtype()), alone = state.clone();
+  const Tensor y = selective_scan_from(in, alone);
+  const auto padded = [&](const Tensor& tensor, double value) {
+    return torch::cat({tensor, torch::full({2, 19, tensor.size(2)}, value, tensor.options())}, 1);
+  };
+  for (Tensor* tensor : {&in.u, &in.B, &in.C, &in.z})
+    if (tensor->defined()) *tensor = padded(*tensor, 3);
+  in.delta = padded(in.delta, -std::numeric_limits<double>::infinity());
+  EXPECT_LE(difference(selective_scan_from(in, state).narrow(1, 0, time()), y), tolerance());
+  EXPECT_LE(difference(state, alone), tolerance());
 }
 
 INSTANTIATE_TEST_SUITE_P(Everywhere, Ops,

@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # A room includes itself and the rooms before it. `kernels` stands for all of kernels/, `main` for src/main.cpp.
 ROOMS = [
-    "base", "kernels", "jobs", "config", "comm", "tasks", "results", "ops", "models", "weights", "generate",
-    "train", "eval", "pretrained", "bench", "sweep", "commands", "main",
+    "base", "kernels", "jobs", "config", "comm", "tasks", "tokenizer", "prompts", "results", "ops", "models", "weights",
+    "generate", "train", "eval", "pretrained", "bench", "sweep", "commands", "main",
 ]
 TORCH_ROOMS = ["ops", "models", "weights", "generate", "train", "eval", "pretrained", "bench", "sweep", "commands"]
 
@@ -24,6 +24,7 @@ LIBRARIES = [
     ("NCCL", r"nccl\.h$", ["comm"]),
     ("HDF5", r"(hdf5|H5\w*)\.h$", ["results"]),
     ("Boost", r"boost/", ["config", "commands"]),
+    ("utf8proc", r"utf8proc\.h$", ["tokenizer"]),
 ]
 
 SOURCES = {".h", ".cpp", ".cu", ".cuh"}

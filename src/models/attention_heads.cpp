@@ -1,4 +1,4 @@
-#include "models/attention_bias.h"
+#include "models/attention_heads.h"
 
 #include <bit>
 #include <cmath>
@@ -31,22 +31,6 @@ torch::Tensor attention_windows(const ModelSpec& spec, torch::Device device) {
   torch::Tensor window = torch::full({spec.heads}, std::numeric_limits<int64_t>::max(), torch::kInt64);
   for (int h = 0; h < std::min(spec.heads, spec.num_masked_heads); ++h) window[h] = h;
   return window.to(device);
-}
-
-torch::Tensor attention_bias(const ModelSpec& spec, int64_t first_query, int64_t queries, int64_t keys,
-                             torch::TensorOptions options) {
-  const auto positions = torch::TensorOptions().dtype(torch::kInt64).device(options.device());
-  const torch::Tensor query = torch::arange(first_query, first_query + queries, positions).view({1, -1, 1});
-  const torch::Tensor distance = query - torch::arange(keys, positions).view({1, 1, -1});
-  torch::Tensor hidden = distance < 0;
-  torch::Tensor bias = torch::zeros({1, queries, keys}, options);
-  if (spec.architecture == Architecture::alibi) {
-    const torch::Tensor slopes = torch::tensor(alibi_slopes(spec.heads), torch::kFloat64).to(options.device());
-    bias = (distance * slopes.view({-1, 1, 1})).neg().to(options);
-  }
-  if (spec.architecture == Architecture::hard_alibi)
-    hidden = hidden | (distance > attention_windows(spec, options.device()).view({-1, 1, 1}));
-  return torch::where(hidden, -std::numeric_limits<double>::infinity(), bias);
 }
 
 }  // namespace recite
