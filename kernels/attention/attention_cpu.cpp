@@ -79,16 +79,16 @@ void attention_backward_cpu(const AttentionShape& shape, const AttentionPosition
 template <class Element>
 void attention_decode_cpu(const AttentionDecodeShape& shape, const AttentionPosition<Sums<Element>>& position,
                           const Element* qkv, const int32_t* length, Element* keys, Element* values, Element* out) {
-  const auto [batch, heads, d, max_tokens] = shape;
+  const int64_t heads = shape.heads, d = shape.head, rows = shape.batch * heads;
   constexpr int64_t worth_threads = 1 << 16;
-  const int64_t numbers = heads * d * std::accumulate(length, length + batch, batch);
+  const int64_t numbers = heads * d * std::accumulate(length, length + shape.batch, shape.batch);
   const auto kernel = RECITE_SIMD(attention_decode<Element>);
 #pragma omp parallel if (numbers >= worth_threads)
   {
-    Workspace<Sums<Element>> vector(rounded_up(d, widest_lanes)), scores(rounded_up(max_tokens, widest_lanes));
+    Workspace<Sums<Element>> vector(rounded_up(d, widest_lanes)), scores(rounded_up(shape.max_tokens, widest_lanes));
 #pragma omp for schedule(dynamic)
-    for (int64_t row = 0; row < batch * heads; ++row) {
-      const int64_t h = row % heads, cached = row * max_tokens * d;
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t h = row % heads, cached = row * shape.max_tokens * d;
       const AttentionDecodeHead<Element> head{.head = d,
                                               .place = length[row / heads],
                                               .window = position.window ? position.window[h] : INT64_MAX,

@@ -16,6 +16,10 @@ namespace recite {
 // not count. On a GPU each call is waited for.
 double seconds_per_call(const std::function<void()>& call, torch::Device device, double budget);
 
+// Writes what LibTorch's profiler sees of one call, on the CPU and the GPU, as a Chrome trace (chrome://tracing,
+// ui.perfetto.dev).
+void trace_calls(const std::function<void()>& call, torch::Device device, const std::string& path);
+
 // What the shares of the other rows are shares of.
 struct Ceilings {
   double flops = 0;  // per second, of a matrix product of 1024 (CPU) or 8192 (GPU) rows and columns
@@ -37,6 +41,7 @@ struct BenchRun {
   Job job;  // model, task, batch_size, context_length, precision
   torch::Device device = torch::kCPU;
   double budget = 1;  // seconds a row
+  std::string trace;  // file for a trace of a training step; empty: none
 };
 
 Ceilings measure_ceilings(const BenchRun& run);

@@ -39,20 +39,23 @@ std::vector<BenchRow> time_operation(const BenchRun& run, const std::string& nam
 
 struct Shapes {
   int64_t batch, time, hidden;
-  torch::TensorOptions options;  // float32 or float64: what the operations take on the CPU
+  torch::TensorOptions elements, parameters;  // bf16 with float32, or both of one precision
 
-  torch::Tensor input(torch::IntArrayRef sizes) const {
+  torch::Tensor input(torch::IntArrayRef sizes) const { return random(sizes, elements); }
+  torch::Tensor parameter(torch::IntArrayRef sizes) const { return random(sizes, parameters); }
+  static torch::Tensor random(torch::IntArrayRef sizes, const torch::TensorOptions& options) {
     return torch::rand(sizes, options).sub_(0.5).requires_grad_(true);
   }
   double tokens() const { return static_cast<double>(batch * time); }
-  double value_bytes() const { return static_cast<double>(options.dtype().itemsize()); }
+  double value_bytes() const { return static_cast<double>(elements.dtype().itemsize()); }
   std::string text() const { return fmt::format("{} x {}", batch, time); }
 };
 
 Shapes shapes_of(const BenchRun& run) {
-  const auto dtype = run.job.train.precision == Precision::float64 ? torch::kFloat64 : torch::kFloat32;
+  const bool exact = run.job.train.precision == Precision::float64, narrow = run.job.train.precision == Precision::bf16;
+  const auto parameters = torch::TensorOptions().device(run.device).dtype(exact ? torch::kFloat64 : torch::kFloat32);
   return {run.job.train.batch_size, run.job.train.context_length, run.job.model.hidden_size,
-          torch::TensorOptions().dtype(dtype).device(run.device)};
+          narrow ? parameters.dtype(torch::kBFloat16) : parameters, parameters};
 }
 
 std::vector<BenchRow> bench_attention(const BenchRun& run) {
@@ -72,15 +75,15 @@ std::vector<BenchRow> bench_scan(const BenchRun& run) {
   const int64_t D = 2 * s.hidden, N = run.job.model.state_dim;
   const auto row = [&] { return s.input({s.batch, s.time, D}); };
   const auto per_state = [&] { return s.input({s.batch, s.time, N}); };
-  const torch::Tensor A = (-torch::rand({D, N}, s.options) - 0.1).requires_grad_(true);
+  const torch::Tensor A = (-torch::rand({D, N}, s.parameters) - 0.1).requires_grad_(true);
   const ScanTensors in{.u = row(),
                        .delta = row(),
                        .A = A,
                        .B = per_state(),
                        .C = per_state(),
-                       .D = s.input({D}),
+                       .D = s.parameter({D}),
                        .z = row(),
-                       .delta_bias = s.input({D})};
+                       .delta_bias = s.parameter({D})};
   Work work;
   work.tokens = s.tokens();
   work.bytes = s.tokens() * static_cast<double>(4 * D + 2 * N) * s.value_bytes();  // u, delta, z, y; B, C
@@ -93,7 +96,7 @@ std::vector<BenchRow> bench_scan(const BenchRun& run) {
 std::vector<BenchRow> bench_conv(const BenchRun& run) {
   const Shapes s = shapes_of(run);
   const int64_t D = 2 * s.hidden, width = 4;
-  const torch::Tensor x = s.input({s.batch, s.time, D}), weight = s.input({D, width}), bias = s.input({D});
+  const torch::Tensor x = s.input({s.batch, s.time, D}), weight = s.parameter({D, width}), bias = s.parameter({D});
   Work work;
   work.tokens = s.tokens();
   work.bytes = s.tokens() * static_cast<double>(2 * D) * s.value_bytes();

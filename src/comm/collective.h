@@ -25,10 +25,20 @@ class Collective {
   virtual int size() const = 0;
 
   // In place: on return `data` (count elements, this backend's kind of memory) holds the sum over the ranks, the same
-  // bits on each. NCCL: ordered on CUDA's default stream; the host waits, polling the communicator's state.
+  // bits on each. NCCL: ordered after the default stream's work; the host waits, polling the communicator's state.
   // Throws PeerLost, and whatever the group's while_waiting throws.
   virtual void all_reduce_sum(void* data, size_t count, ElementType type) = 0;
   virtual void broadcast(void* data, size_t count, ElementType type, int root) = 0;
+
+  // Whether start_all_reduce_sum() leaves the caller free to work on (NCCL) or does all of it.
+  virtual bool overlaps() const { return false; }
+  // Begins a sum, of what the default stream's work so far leaves in `data`, on a stream of its own. Every rank starts
+  // the same sums in the same order; any thread may, one at a time. Never calls while_waiting.
+  virtual void start_all_reduce_sum(void* data, size_t count, ElementType type) { all_reduce_sum(data, count, type); }
+  // The default stream's work from here on sees the sums begun. The host does not wait for them.
+  virtual void join() {}
+  // Returns when `done` says so of work that may need the peers; throws PeerLost, naming `what`, when it cannot end.
+  virtual void wait(const std::function<bool()>& done, const char* what);
 
   double sum(double value) {
     all_reduce_sum(&value, 1, ElementType::float64);

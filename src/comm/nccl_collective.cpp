@@ -52,7 +52,9 @@ NcclCollective::NcclCollective(Collective& host, const GroupRequest& request)
     throw Error(fmt::format("NCCL start: {}", ncclGetErrorString(started)));
   try {
     wait_until([&] { return settled(comm_, "start"); }, while_waiting_, deadline_, "NCCL start");
-    check(cudaEventCreateWithFlags(&done_, cudaEventDisableTiming), "CUDA event");
+    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "CUDA stream");
+    check(cudaEventCreateWithFlags(&begin_, cudaEventDisableTiming), "CUDA event");
+    check(cudaEventCreateWithFlags(&end_, cudaEventDisableTiming), "CUDA event");
   } catch (...) {
     abort();
     throw;
@@ -62,38 +64,73 @@ NcclCollective::NcclCollective(Collective& host, const GroupRequest& request)
 NcclCollective::~NcclCollective() { abort(); }
 
 // Aborting is the one way to end a communicator that never waits for a peer, and after finished operations it loses
-// nothing.
+// nothing. It frees the kernels that wait for a lost peer, and with them the streams that wait for those.
 void NcclCollective::abort() {
-  if (done_ != nullptr) cudaEventDestroy(done_);
   if (comm_ != nullptr) ncclCommAbort(comm_);
-  done_ = nullptr;
+  if (begin_ != nullptr) cudaEventDestroy(begin_);
+  if (end_ != nullptr) cudaEventDestroy(end_);
+  if (stream_ != nullptr) cudaStreamDestroy(stream_);
   comm_ = nullptr;
+  begin_ = end_ = nullptr;
+  stream_ = nullptr;
 }
 
 void NcclCollective::all_reduce_sum(void* data, size_t count, ElementType type) {
-  finish(ncclAllReduce(data, data, count, nccl_type(type), ncclSum, comm_, default_stream), "all-reduce");
+  start_all_reduce_sum(data, count, type);
+  finish("all-reduce");
 }
 
 void NcclCollective::broadcast(void* data, size_t count, ElementType type, int root) {
-  finish(ncclBroadcast(data, data, count, nccl_type(type), root, comm_, default_stream), "broadcast");
+  start([&] { return ncclBroadcast(data, data, count, nccl_type(type), root, comm_, stream_); }, "broadcast");
+  finish("broadcast");
 }
 
-void NcclCollective::finish(ncclResult_t started, const char* what) {
+void NcclCollective::start_all_reduce_sum(void* data, size_t count, ElementType type) {
+  start([&] { return ncclAllReduce(data, data, count, nccl_type(type), ncclSum, comm_, stream_); }, "all-reduce");
+}
+
+void NcclCollective::start(const std::function<ncclResult_t()>& operation, const char* what) {
+  if (comm_ == nullptr) throw PeerLost("NCCL communicator was aborted");
   try {
-    if (comm_ == nullptr) throw PeerLost("NCCL communicator was aborted");
+    check(cudaEventRecord(begin_, default_stream), what);
+    check(cudaStreamWaitEvent(stream_, begin_), what);
+    const ncclResult_t started = operation();
     if (started != ncclSuccess && started != ncclInProgress)
       throw PeerLost(fmt::format("NCCL {}: {}", what, ncclGetErrorString(started)));
-    wait_until([&] { return settled(comm_, what); }, while_waiting_, deadline_, what);
-    check(cudaEventRecord(done_, default_stream), what);
-    const auto reduced = [&] {
-      const cudaError_t state = cudaEventQuery(done_);
-      if (state != cudaErrorNotReady) check(state, what);
-      settled(comm_, what);
-      return state == cudaSuccess;
-    };
-    wait_until(reduced, while_waiting_, deadline_, what);
+    wait_until([&] { return settled(comm_, what); }, nullptr, deadline_, what);
   } catch (...) {
-    abort();  // frees the kernels that wait for the lost peer, and with them the stream
+    abort();
+    throw;
+  }
+}
+
+void NcclCollective::join() {
+  if (comm_ == nullptr) throw PeerLost("NCCL communicator was aborted");
+  check(cudaEventRecord(end_, stream_), "CUDA event");
+  check(cudaStreamWaitEvent(default_stream, end_), "CUDA event");
+}
+
+void NcclCollective::finish(const char* what) {
+  join();
+  const auto ended = [&] {
+    const cudaError_t state = cudaEventQuery(end_);
+    if (state != cudaErrorNotReady) check(state, what);
+    return state == cudaSuccess;
+  };
+  wait(ended, what);
+}
+
+void NcclCollective::wait(const std::function<bool()>& done, const char* what) {
+  if (comm_ == nullptr) throw PeerLost("NCCL communicator was aborted");
+  const auto done_or_broken = [&] {
+    if (done()) return true;
+    settled(comm_, what);
+    return false;
+  };
+  try {
+    wait_until(done_or_broken, while_waiting_, deadline_, what);
+  } catch (...) {
+    abort();
     throw;
   }
 }

@@ -1,4 +1,4 @@
-// The NCCL backend of Collective: device memory of the current CUDA device, on CUDA's default stream.
+// The NCCL backend of Collective: device memory of the current CUDA device, on a stream beside CUDA's default stream.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -22,9 +22,17 @@ class NcclCollective final : public Collective {
   int size() const override { return size_; }
   void all_reduce_sum(void* data, size_t count, ElementType type) override;
   void broadcast(void* data, size_t count, ElementType type, int root) override;
+  bool overlaps() const override { return true; }
+  void start_all_reduce_sum(void* data, size_t count, ElementType type) override;
+  void join() override;
+  void wait(const std::function<bool()>& done, const char* what) override;
+
+  cudaStream_t stream() const { return stream_; }
 
  private:
-  void finish(ncclResult_t started, const char* what);
+  // Queues `operation` after the default stream's work.
+  void start(const std::function<ncclResult_t()>& operation, const char* what);
+  void finish(const char* what);  // waits for what was started
   void abort();
 
   int rank_;
@@ -32,7 +40,9 @@ class NcclCollective final : public Collective {
   double deadline_;
   std::function<void()> while_waiting_;
   ncclComm_t comm_ = nullptr;
-  cudaEvent_t done_ = nullptr;
+  cudaStream_t stream_ = nullptr;
+  cudaEvent_t begin_ = nullptr;  // what the default stream holds when an operation starts
+  cudaEvent_t end_ = nullptr;    // of the operations started
 };
 
 }  // namespace recite

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sched.h>
 
+#include <limits>
 #include <thread>
 
 #include "base/clock.h"
@@ -30,6 +31,11 @@ void wait_until(const std::function<bool()>& done, const std::function<void()>& 
     else
       std::this_thread::sleep_for(look_every);
   }
+}
+
+// Work that no peer takes part in ends by itself.
+void Collective::wait(const std::function<bool()>& done, const char* what) {
+  wait_until(done, nullptr, std::numeric_limits<double>::infinity(), what);
 }
 
 }  // namespace recite

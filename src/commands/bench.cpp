@@ -85,7 +85,9 @@ int bench_command(const std::vector<std::string>& arguments) {
   if (given.help) return static_cast<int>(ExitCode::done);
   BenchRun run;
   run.budget = given.number("seconds", 1, 0.01, 1000);
+  run.trace = given.text("trace").value_or("");
   const std::vector<Job> jobs = jobs_to_bench(given.settings, this_machine(1));
+  if (!run.trace.empty() && jobs.size() > 1) throw UsageError("--trace takes one training step: give --model, too");
   run.job = jobs.front();
   run.device = choose_device(run.job.run.device, 0);
   at::set_num_threads(run.job.run.threads > 0 ? run.job.run.threads : available_cores());

@@ -16,6 +16,7 @@ int train_command(const std::vector<std::string>& arguments);
 int eval_command(const std::vector<std::string>& arguments);
 int pretrained_command(const std::vector<std::string>& arguments);
 int sample_command(const std::vector<std::string>& arguments);
+int tokenize_command(const std::vector<std::string>& arguments);
 int bench_command(const std::vector<std::string>& arguments);
 int export_command(const std::vector<std::string>& arguments);
 int doctor_command(const std::vector<std::string>& arguments);

@@ -161,6 +161,25 @@ Verb sample_verb() {
                    {"recite sample --task copy --packed --count 1", "a training row"}}};
 }
 
+Verb tokenize_verb() {
+  return {
+      .name = "tokenize",
+      .summary = "Print the token ids of text, one line for each line.",
+      .description =
+          "For a tokenizer.json of the byte-level BPE kind (GPT-2, GPT-NeoX-20b), with the ids of Hugging Face's\n"
+          "`tokenizers`. A line's end is no part of it, special tokens written in it are, and none are added.",
+      .operands = {"[TEXT]"},
+      .options = {{"tokenizer", 0, "FILE", "the tokenizer.json; must be given", {}},
+                  {"decode", 0, "", "the other way: read lines of ids, print their text", {}},
+                  {"skip-special", 0, "", "with --decode: leave out special tokens", {}}},
+      .sections = {},
+      .examples = {
+          {"recite tokenize --tokenizer tokenizer.json text.txt", "of a file"},
+          {"echo 'to be or not to be' | recite tokenize --tokenizer tokenizer.json", "of standard input"},
+          {"recite tokenize --tokenizer tokenizer.json text.txt | recite tokenize --tokenizer tokenizer.json --decode",
+           "there and back: the text in NFC, where the tokenizer asks for it"}}};
+}
+
 Verb bench_verb() {
   return {.name = "bench",
           .summary = "Time operations and training steps beside a plain matrix product and a copy.",
@@ -169,12 +188,14 @@ Verb bench_verb() {
               "FLOP/s, or the copy's bytes/s. Times are medians.",
           .operands = {},
           .options = {{"seconds", 0, "SECONDS", "for each row [1]", {}},
-                      {"json", 0, "FILE", "write the figures there, too", {}}},
+                      {"json", 0, "FILE", "write the figures there, too", {}},
+                      {"trace", 0, "FILE", "write a Chrome trace of one training step of --model", {}}},
           .sections = {"run", "task", "model", "train", "sweep"},
           .examples = {
               {"recite bench --seconds 0.2", "every model in a small size, on all cores"},
               {"recite bench --model mamba --layers 4 --run.threads=1 --json mamba.json", "one model, one core"},
-              {"recite bench --model lstm --task prefix_ngram --n_gram 2 --train.precision=float64", "other strings"}}};
+              {"recite bench --model lstm --task prefix_ngram --n_gram 2 --train.precision=float64", "other strings"},
+              {"recite bench --model rope --seconds 0.1 --trace rope.json", "where a step's time goes"}}};
 }
 
 Verb export_verb() {
@@ -234,9 +255,9 @@ Verb completion_verb() {
 }  // namespace
 
 const std::vector<Verb>& verbs() {
-  static const std::vector<Verb> table = {sweep_verb(),  plan_verb(),       status_verb(),  train_verb(),
-                                          eval_verb(),   pretrained_verb(), sample_verb(),  bench_verb(),
-                                          export_verb(), doctor_verb(),     version_verb(), completion_verb()};
+  static const std::vector<Verb> table = {
+      sweep_verb(),    plan_verb(),  status_verb(), train_verb(),  eval_verb(),    pretrained_verb(), sample_verb(),
+      tokenize_verb(), bench_verb(), export_verb(), doctor_verb(), version_verb(), completion_verb()};
   return table;
 }
 

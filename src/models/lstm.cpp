@@ -59,6 +59,7 @@ torch::Tensor Lstm::forward(const torch::Tensor& tokens, const ForwardContext& c
       x = x * dropout_mask(context, static_cast<int64_t>(l) - 1, spec_.dropout, x.sizes(), x.options());
     State state = zero_state(tokens.size(0));
     x = run(layers_[l], x, state);
+    watch(context, x, l + 1 < layers_.size() ? layers_[l + 1].weight_ih : head_weight_);
   }
   return logits(context.wanted.defined() ? take_rows(x, context.wanted) : x);
 }

@@ -78,7 +78,7 @@ Mamba::Layer Mamba::add_layer(const std::string& prefix) {
 }
 
 torch::Tensor Mamba::forward(const torch::Tensor& tokens, const ForwardContext& context) {
-  return logits(hidden(tokens, context.wanted, nullptr, nullptr));
+  return logits(hidden(tokens, context, nullptr, nullptr));
 }
 
 torch::Tensor Mamba::prefill(const torch::Tensor& tokens, const torch::Tensor& lengths, ModelCache& cache) {
@@ -86,7 +86,7 @@ torch::Tensor Mamba::prefill(const torch::Tensor& tokens, const torch::Tensor& l
   const torch::Tensor length = lengths.view({-1, 1, 1});
   const Ends ends{(torch::arange(tokens.size(1)).view({1, -1, 1}) >= length).to(device()),
                   (length + torch::arange(1 - spec_.conv_width, 0).view({1, -1, 1})).to(device())};
-  return logits(hidden(tokens, last_places(tokens, lengths), &dynamic_cast<Cache&>(cache), &ends));
+  return logits(hidden(tokens, {.wanted = last_places(tokens, lengths)}, &dynamic_cast<Cache&>(cache), &ends));
 }
 
 torch::Tensor Mamba::step(const torch::Tensor& tokens, ModelCache& cache) {
@@ -103,7 +103,7 @@ std::unique_ptr<ModelCache> Mamba::new_cache(int64_t batch, int64_t) {
   return cache;
 }
 
-torch::Tensor Mamba::hidden(const torch::Tensor& tokens, const torch::Tensor& wanted, Cache* cache,
+torch::Tensor Mamba::hidden(const torch::Tensor& tokens, const ForwardContext& context, Cache* cache,
                             const Ends* ends) const {
   const auto norm = [&](const ResidualInputs& in, size_t l) {
     const torch::Tensor& weight = l < layers_.size() ? layers_[l].norm : final_norm_;
@@ -111,10 +111,11 @@ torch::Tensor Mamba::hidden(const torch::Tensor& tokens, const torch::Tensor& wa
   };
   Residual residual = norm({master(torch::embedding(embedding_, tokens)), {}, {}}, 0);
   for (size_t l = 0; l < layers_.size(); ++l) {
+    watch(context, residual.stream, layers_[l].in_proj);
     torch::Tensor y = mixer(layers_[l], residual.norms[0], cache ? &cache->layers[l] : nullptr, ends);
-    if (wanted.defined() && l + 1 == layers_.size()) {
-      y = take_rows(y, wanted);
-      residual.stream = take_rows(residual.stream, wanted);
+    if (context.wanted.defined() && l + 1 == layers_.size()) {
+      y = take_rows(y, context.wanted);
+      residual.stream = take_rows(residual.stream, context.wanted);
     }
     residual = norm({residual.stream, {linear(y, layers_[l].out_proj)}, {}}, l + 1);
   }
@@ -144,9 +145,5 @@ torch::Tensor Mamba::mixer(const Layer& layer, const torch::Tensor& x, LayerCach
 }
 
 torch::Tensor Mamba::logits(const torch::Tensor& x) const { return master(linear(x, embedding_)); }
-
-torch::Tensor Mamba::linear(const torch::Tensor& x, const torch::Tensor& weight) const {
-  return torch::linear(x, compute(weight));
-}
 
 }  // namespace recite

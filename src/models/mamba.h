@@ -43,13 +43,13 @@ class Mamba : public Model {
   };
 
   Layer add_layer(const std::string& prefix);
-  // After the last norm; of the `wanted` places, when defined (ForwardContext).
-  torch::Tensor hidden(const torch::Tensor& tokens, const torch::Tensor& wanted, Cache* cache, const Ends* ends) const;
+  // After the last norm; of the places that the context wants.
+  torch::Tensor hidden(const torch::Tensor& tokens, const ForwardContext& context, Cache* cache,
+                       const Ends* ends) const;
   // Up to the output projection: (B, T, E). With a cache, of the prompts that end there, or of a step when `ends` is
   // null.
   torch::Tensor mixer(const Layer& layer, const torch::Tensor& x, LayerCache* cache, const Ends* ends) const;
   torch::Tensor logits(const torch::Tensor& x) const;
-  torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight) const;
 
   int64_t inner_, rank_;
   torch::Tensor embedding_;

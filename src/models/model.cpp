@@ -10,6 +10,9 @@
 #include "models/lstm.h"
 #include "models/mamba.h"
 #include "models/transformer.h"
+#include "ops/gpu.h"
+#include "ops/product.h"
+#include "ops/rounded_weight.h"
 
 namespace recite {
 
@@ -56,6 +59,32 @@ torch::ScalarType Model::master_dtype() const {
 torch::ScalarType Model::compute_dtype() const {
   if (precision_ == Precision::float16) return torch::kFloat16;
   return precision_ == Precision::bf16 ? torch::kBFloat16 : master_dtype();
+}
+
+torch::Tensor Model::copy_of(const torch::Tensor& weight) const {
+  const auto copy = copies_.find(weight.unsafeGetTensorImpl());
+  return copy == copies_.end() ? torch::Tensor() : copy->second;
+}
+
+torch::Tensor Model::compute(const torch::Tensor& weight) const {
+  const torch::Tensor copy = copy_of(weight);
+  return copy.defined() ? rounded_weight(weight, copy) : weight.to(compute_dtype());
+}
+
+torch::Tensor Model::linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) const {
+  const torch::Tensor copy = copy_of(weight);
+  if (copy.defined() && torch::GradMode::is_enabled() && takes_product(x, copy))
+    return product(x, {weight, copy}, {bias, bias.defined() ? copy_of(bias) : torch::Tensor()});
+  return torch::linear(x, compute(weight), bias.defined() ? compute(bias) : torch::Tensor());
+}
+
+void Model::watch(const ForwardContext& context, const torch::Tensor& x, const torch::Tensor& parameter) {
+  if (!context.gradients_complete || !x.requires_grad()) return;
+  x.register_hook([tell = context.gradients_complete, parameter](const torch::Tensor&) { tell(parameter); });
+}
+
+void Model::read_copy(size_t p, const torch::Tensor& copy) {
+  copies_[parameters_.at(p).tensor.unsafeGetTensorImpl()] = copy;
 }
 
 int64_t Model::parameter_count() const {

@@ -4,8 +4,10 @@
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -30,6 +32,10 @@ struct ForwardContext {
   // (M), int64, each at most once: the places in tokens.flatten() whose logits are wanted; undefined: all. What only
   // other places need is not computed.
   torch::Tensor wanted = {};
+
+  // Called in the backward pass, in its order, when the gradients of parameters() from `parameter` to the last are
+  // complete (on a GPU: queued). It must not throw what is no std::exception.
+  std::function<void(const torch::Tensor& parameter)> gradients_complete = {};
 
   // What a pass in training needs to draw the same dropout masks on any number of ranks.
   bool training = false;
@@ -73,6 +79,14 @@ class Model {
   const ModelSpec& spec() const { return spec_; }
   torch::Device device() const { return device_; }
 
+  // Whether forward passes read weights that are rounded to a lower precision than the parameters'.
+  bool rounds_weights() const { return compute_dtype() != master_dtype(); }
+  // The precision that forward passes compute in.
+  torch::ScalarType compute_dtype() const;
+  // From now on they read `copy` (compute_dtype(), the parameter's shape) in place of rounding parameter p; who gives
+  // it keeps it up to date.
+  void read_copy(size_t p, const torch::Tensor& copy);
+
   // Gives every weight its initial value: parameter p's come from the streams (initial_weight, seed, p, ...).
   void initialise(uint64_t seed);
 
@@ -86,10 +100,12 @@ class Model {
   torch::Tensor add_matrix(const std::string& name, std::vector<int64_t> shape, Initial initial);
   // The precision of the weights, and of sums that must not be rounded to 16 bits: float32, or float64.
   torch::ScalarType master_dtype() const;
-  // The precision that the forward pass computes in.
-  torch::ScalarType compute_dtype() const;
   // The weight (or activation) in the precision that the forward pass computes in.
-  torch::Tensor compute(const torch::Tensor& weight) const { return weight.to(compute_dtype()); }
+  torch::Tensor compute(const torch::Tensor& weight) const;
+  // torch::linear of x, in the compute precision, with the weight and bias as compute() gives them.
+  torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias = {}) const;
+  // Tells context.gradients_complete that those from `parameter` on are, once the gradient of `x` is.
+  static void watch(const ForwardContext& context, const torch::Tensor& x, const torch::Tensor& parameter);
   torch::Tensor master(const torch::Tensor& x) const { return x.to(master_dtype()); }
   // (B), on the device: where the last tokens of prompts (B, T) stand in tokens.flatten(); lengths as in prefill().
   torch::Tensor last_places(const torch::Tensor& tokens, const torch::Tensor& lengths) const;
@@ -99,12 +115,15 @@ class Model {
   Precision precision_;
 
  private:
+  // Of the weight, or undefined.
+  torch::Tensor copy_of(const torch::Tensor& weight) const;
   torch::Tensor add_weight(const std::string& name, torch::IntArrayRef shape, torch::ScalarType dtype, Initial initial);
 
   torch::Device device_;
   ModelUse use_;
   std::vector<Parameter> parameters_;
   std::vector<Initial> initial_;  // of each parameter
+  std::unordered_map<const c10::TensorImpl*, torch::Tensor> copies_;
 };
 
 // Builds the model with the initial weights named by `seed`, the same on every rank. `vocabulary` = tokens of the task.

@@ -70,18 +70,21 @@ NormWeights Transformer::add_norm(const std::string& name) {
 torch::Tensor Transformer::forward(const torch::Tensor& tokens, const ForwardContext& context) {
   const AttentionPlaces& places = row_places(tokens.size(1));
   return logits(
-      hidden(tokens, context.wanted, [&](const torch::Tensor& qkv, size_t) { return causal_attention(qkv, places); }));
+      hidden(tokens, context, [&](const torch::Tensor& qkv, size_t) { return causal_attention(qkv, places); }));
 }
 
 torch::Tensor Transformer::prefill(const torch::Tensor& tokens, const torch::Tensor& lengths, ModelCache& cache) {
   torch::NoGradGuard no_grad;
   auto& own = dynamic_cast<Cache&>(cache);
-  const AttentionPlaces& places = row_places(tokens.size(1));
+  AttentionPlaces places = own.places;
+  for (torch::Tensor* angles : {&places.cos, &places.sin})
+    if (angles->defined()) *angles = angles->narrow(0, 0, tokens.size(1));
   own.length.copy_(lengths);
-  return logits(hidden(tokens, last_places(tokens, lengths), [&](const torch::Tensor& qkv, size_t l) {
+  const auto attend = [&](const torch::Tensor& qkv, size_t l) {
     keep_prompts(qkv, places, own.layers[l]);
     return causal_attention(qkv, places);
-  }));
+  };
+  return logits(hidden(tokens, {.wanted = last_places(tokens, lengths)}, attend));
 }
 
 torch::Tensor Transformer::step(const torch::Tensor& tokens, ModelCache& cache) {
@@ -105,11 +108,8 @@ std::unique_ptr<ModelCache> Transformer::new_cache(int64_t batch, int64_t max_to
 }
 
 const AttentionPlaces& Transformer::row_places(int64_t time) {
-  if (row_time_ != time) {
-    row_places_ = places_of(time);
-    row_time_ = time;
-  }
-  return row_places_;
+  const auto found = row_places_.find(time);
+  return found != row_places_.end() ? found->second : row_places_.emplace(time, places_of(time)).first->second;
 }
 
 AttentionPlaces Transformer::places_of(int64_t time) const {
@@ -136,7 +136,7 @@ torch::Tensor Transformer::angles(int64_t time) const {
   return torch::outer(torch::arange(time, options), frequency);
 }
 
-torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const torch::Tensor& wanted,
+torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const ForwardContext& context,
                                   const Attend& attend) const {
   const auto norm = [&](const ResidualInputs& in, size_t l) {
     return residual_norm(in, norms_before(l), spec_.norm_eps, compute_dtype());
@@ -144,10 +144,11 @@ torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const torch::Tens
   Residual x = norm({master(torch::embedding(embedding_, tokens)), {}, {}}, 0);
   for (size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
+    watch(context, x.stream, layer.qkv.weight);
     torch::Tensor mixed = attend(projected(layer, x.norms[0]), l);
-    if (wanted.defined() && l + 1 == layers_.size())
-      for (torch::Tensor* rows : {&mixed, &x.norms.back(), &x.stream}) *rows = take_rows(*rows, wanted);
-    const torch::Tensor attended = product(mixed, layer.attention_out.weight);
+    if (context.wanted.defined() && l + 1 == layers_.size())
+      for (torch::Tensor* rows : {&mixed, &x.norms.back(), &x.stream}) *rows = take_rows(*rows, context.wanted);
+    const torch::Tensor attended = linear(mixed, layer.attention_out.weight);
     if (spec_.parallel_residual) {
       const torch::Tensor bias = layer.attention_out.bias + layer.mlp_out.bias;
       x = norm({x.stream, {attended, mlp(layer, x.norms[1])}, bias}, l + 1);
@@ -168,18 +169,13 @@ std::vector<NormWeights> Transformer::norms_before(size_t l) const {
 
 torch::Tensor Transformer::projected(const Layer& layer, const torch::Tensor& x) const {
   // Each head's outputs lie together: its query, its key, its value.
-  return torch::linear(x, compute(layer.qkv.weight), compute(layer.qkv.bias))
-      .view({x.size(0), x.size(1), spec_.heads, 3, head_size_});
+  return linear(x, layer.qkv.weight, layer.qkv.bias).view({x.size(0), x.size(1), spec_.heads, 3, head_size_});
 }
 
 torch::Tensor Transformer::mlp(const Layer& layer, const torch::Tensor& x) const {
-  return product(bias_gelu(product(x, layer.mlp_in.weight), layer.mlp_in.bias), layer.mlp_out.weight);
+  return linear(bias_gelu(linear(x, layer.mlp_in.weight), layer.mlp_in.bias), layer.mlp_out.weight);
 }
 
-torch::Tensor Transformer::logits(const torch::Tensor& x) const { return master(product(x, unembedding_)); }
-
-torch::Tensor Transformer::product(const torch::Tensor& x, const torch::Tensor& weight) const {
-  return torch::linear(x, compute(weight));
-}
+torch::Tensor Transformer::logits(const torch::Tensor& x) const { return master(linear(x, unembedding_)); }
 
 }  // namespace recite

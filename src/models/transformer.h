@@ -6,6 +6,7 @@
 #include <torch/torch.h>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -44,8 +45,8 @@ class Transformer : public Model {
   const AttentionPlaces& row_places(int64_t time);
   AttentionPlaces places_of(int64_t time) const;
   torch::Tensor angles(int64_t time) const;
-  // After the last norm; of the `wanted` places, when defined (ForwardContext).
-  torch::Tensor hidden(const torch::Tensor& tokens, const torch::Tensor& wanted, const Attend& attend) const;
+  // After the last norm; of the places that the context wants.
+  torch::Tensor hidden(const torch::Tensor& tokens, const ForwardContext& context, const Attend& attend) const;
   // The norms that read the stream before layer l, or after the last layer; the MLP's is one of them where the residual
   // is parallel.
   std::vector<NormWeights> norms_before(size_t l) const;
@@ -54,7 +55,6 @@ class Transformer : public Model {
   // Up to the bias of its last projection, which the residual stream adds.
   torch::Tensor mlp(const Layer& layer, const torch::Tensor& x) const;
   torch::Tensor logits(const torch::Tensor& x) const;
-  torch::Tensor product(const torch::Tensor& x, const torch::Tensor& weight) const;
 
   int64_t head_size_;
   int64_t rotary_;  // dimensions of each head that carry the position (rope)
@@ -62,8 +62,8 @@ class Transformer : public Model {
   std::vector<Layer> layers_;
   NormWeights final_norm_;
   torch::Tensor unembedding_;
-  AttentionPlaces row_places_;  // of rows of row_time_ tokens: the last that forward() was given
-  int64_t row_time_ = 0;
+  // By time. None is given up: a recorded pass reads them again.
+  std::map<int64_t, AttentionPlaces> row_places_;
 };
 
 }  // namespace recite

@@ -9,6 +9,7 @@
 #include "kernels/causal_conv1d/causal_conv1d_cuda.h"
 #include "kernels/dropout/dropout_cuda.h"
 #include "kernels/gelu/gelu_cuda.h"
+#include "kernels/product/product_cuda.h"
 #include "kernels/residual_norm/residual_norm_cuda.h"
 #include "kernels/selective_scan/selective_scan_cuda.h"
 
@@ -303,6 +304,44 @@ GeluGradients bias_gelu_backward(const torch::Tensor& u, const torch::Tensor& bi
   return d;
 }
 
+torch::Tensor product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
+  torch::Tensor y = torch::empty({x.size(0), weight.size(0)}, x.options());
+  kernels::product_cuda({.rows = x.size(0),
+                         .columns = weight.size(0),
+                         .inner = x.size(1),
+                         .b_transposed = true,
+                         .a_stride = x.stride(0),
+                         .b_stride = weight.stride(0),
+                         .c_stride = y.stride(0)},
+                        read_only<__nv_bfloat16>(x), read_only<__nv_bfloat16>(weight), read_only<__nv_bfloat16>(bias),
+                        data<__nv_bfloat16>(y), stream());
+  return y;
+}
+
+torch::Tensor product_input_gradient(const torch::Tensor& dy, const torch::Tensor& weight) {
+  torch::Tensor dx = torch::empty({dy.size(0), weight.size(1)}, dy.options());
+  kernels::product_cuda({.rows = dy.size(0),
+                         .columns = weight.size(1),
+                         .inner = dy.size(1),
+                         .a_stride = dy.stride(0),
+                         .b_stride = weight.stride(0),
+                         .c_stride = dx.stride(0)},
+                        read_only<__nv_bfloat16>(dy), read_only<__nv_bfloat16>(weight), nullptr,
+                        data<__nv_bfloat16>(dx), stream());
+  return dx;
+}
+
+void add_product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& gradient) {
+  kernels::add_product_cuda({.rows = dy.size(1),
+                             .columns = x.size(1),
+                             .inner = dy.size(0),
+                             .a_transposed = true,
+                             .a_stride = dy.stride(0),
+                             .b_stride = x.stride(0),
+                             .c_stride = gradient.stride(0)},
+                            read_only<__nv_bfloat16>(dy), read_only<__nv_bfloat16>(x), data<float>(gradient), stream());
+}
+
 torch::Tensor dropout_mask(uint64_t key, const std::vector<uint64_t>& names, int64_t width, uint32_t dropped_below,
                            float kept, torch::TensorOptions options) {
   const auto rows = static_cast<int64_t>(names.size());
@@ -330,9 +369,10 @@ void adamw(const AdamWTensors& tensors, const AdamWScalars& step, const torch::T
   const kernels::AdamWStep of{step.learning_rate, step.weight_decay, step.t,     step.divisor,
                               step.limit,         step.beta1,        step.beta2, step.epsilon};
   const kernels::AdamWBuffers buffers{data<float>(tensors.weights), data<float>(tensors.gradients),
-                                      data<float>(tensors.first_moments), data<float>(tensors.second_moments)};
+                                      data<float>(tensors.first_moments), data<float>(tensors.second_moments),
+                                      data<__nv_bfloat16>(tensors.copies)};
   kernels::adamw_cuda(of, buffers, tensors.weights.numel(), read_only<double>(squared_norm),
-                      /*clear_gradients=*/false, stream());
+                      /*clear_gradients=*/true, stream());
 }
 
 }  // namespace recite::gpu

@@ -72,6 +72,14 @@ struct GeluGradients {
 };
 GeluGradients bias_gelu_backward(const torch::Tensor& u, const torch::Tensor& bias, const torch::Tensor& dy);
 
+// Products of bf16 matrices whose rows are one stride apart (kernels/product/product_cuda.h):
+// x (M, I) times the transpose of weight (O, I), plus bias (O) where defined: (M, O).
+torch::Tensor product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
+// dy (M, O) times weight (O, I): (M, I).
+torch::Tensor product_input_gradient(const torch::Tensor& dy, const torch::Tensor& weight);
+// Adds the transpose of dy (M, O) times x (M, I) to `gradient` (O, I), float32.
+void add_product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& gradient);
+
 // (names, width), float32 or bf16: 0 where the number of a PhiloxStream is below `dropped_below`, else `kept`.
 // The streams are those of the key and of each name.
 torch::Tensor dropout_mask(uint64_t key, const std::vector<uint64_t>& names, int64_t width, uint32_t dropped_below,
@@ -79,9 +87,10 @@ torch::Tensor dropout_mask(uint64_t key, const std::vector<uint64_t>& names, int
 
 // () float64: of float32 numbers.
 torch::Tensor squared_norm(const torch::Tensor& numbers);
-// The update of kernels/adamw/adamw_cuda.h, of flat float32 buffers, in place.
+// The update of kernels/adamw/adamw_cuda.h, of flat float32 buffers, in place; it leaves gradients of zero.
 struct AdamWTensors {
   torch::Tensor weights, gradients, first_moments, second_moments;
+  torch::Tensor copies;  // bf16, or undefined
 };
 struct AdamWScalars {
   double learning_rate, weight_decay;

@@ -28,13 +28,11 @@ class C4Copy final : public PromptSource {
   C4Copy(const PromptSpec& spec, const TextCodec& codec, std::vector<std::string> texts)
       : spec_(spec), codec_(codec), texts_(std::move(texts)) {}
 
-  void check(int length) const override {
-    if (length < 1)
-      throw UsageError(fmt::format("c4_copy copies texts of 1 token or more, not {}: change lengths", length));
-    prompt(length, 0);
-  }
+  void check(int length) const override { prompt(length, 0); }
 
   Prompt prompt(int length, int64_t index) const override {
+    if (length < 1)
+      throw UsageError(fmt::format("c4_copy copies texts of 1 token or more, not {}: change lengths", length));
     PhiloxStream random = stream_of(spec_, length, index);
     const std::vector<int32_t> tokens = joined_tokens(length, random);
     for (int drawn = 0; drawn <= redraws; ++drawn) {
@@ -100,13 +98,14 @@ class C4Copy final : public PromptSource {
 std::unique_ptr<PromptSource> make_c4_copy(const PromptSpec& spec, const TextCodec& codec) {
   if (spec.corpus.empty()) {
     throw UsageError(
-        "c4_copy needs texts to copy: set corpus to a file, a folder or a pattern, such as C4's c4-train.*.json.gz");
+        "c4_copy needs texts to copy: set c4_corpus to a file, a folder or a pattern, such as C4's c4-train.*.json.gz");
   }
   std::vector<std::string> texts = read_corpus(spec.corpus);
   if (texts.size() < joined_texts) {
-    throw UsageError(fmt::format(
-        "{}: has {} text{}, c4_copy needs {} or more (of plain text, paragraphs parted by blank lines): change corpus",
-        spec.corpus, texts.size(), texts.size() == 1 ? "" : "s", joined_texts));
+    throw UsageError(
+        fmt::format("{}: has {} text{}, c4_copy needs {} or more (of plain text, paragraphs parted by blank lines): "
+                    "change c4_corpus",
+                    spec.corpus, texts.size(), texts.size() == 1 ? "" : "s", joined_texts));
   }
   return std::make_unique<C4Copy>(spec, codec, std::move(texts));
 }

@@ -34,11 +34,12 @@ std::vector<std::string> files_in(const fs::path& folder) {
     const bool is_text = is_json_lines(entry.path()) || kind_of(entry.path()) == ".txt";
     if (entry.is_regular_file() && is_text) files.push_back(entry.path());
   }
-  if (failed) throw UsageError(fmt::format("{}: cannot be read: {}: change corpus", folder.string(), failed.message()));
+  if (failed)
+    throw UsageError(fmt::format("{}: cannot be read: {}: change c4_corpus", folder.string(), failed.message()));
   std::ranges::sort(files);
   if (files.empty()) {
-    throw UsageError(
-        fmt::format("{}: the folder has no .json, .jsonl or .txt file (.gz or not): change corpus", folder.string()));
+    throw UsageError(fmt::format("{}: the folder has no .json, .jsonl or .txt file (.gz or not): change c4_corpus",
+                                 folder.string()));
   }
   return files;
 }
@@ -48,7 +49,7 @@ std::vector<std::string> files_like(const std::string& pattern) {
   const int failed = glob(pattern.c_str(), 0, nullptr, &found);
   std::vector<std::string> files(found.gl_pathv, found.gl_pathv + (failed == 0 ? found.gl_pathc : 0));
   globfree(&found);
-  if (files.empty()) throw UsageError(fmt::format("{}: no file has such a name: change corpus", pattern));
+  if (files.empty()) throw UsageError(fmt::format("{}: no file has such a name: change c4_corpus", pattern));
   return files;
 }
 
@@ -62,7 +63,7 @@ std::vector<std::string> files_of(const std::string& corpus) {
 // Calls `take(text)` for each text, as long as it returns true.
 template <class Take>
 void read_json_lines(const std::string& path, Take take) {
-  TextFile file(path);
+  TextFile file(path, "c4_corpus");
   std::string line;
   bool more = true;
   while (more && file.read_line(line)) {
@@ -79,7 +80,7 @@ void read_json_lines(const std::string& path, Take take) {
 
 template <class Take>
 void read_paragraphs(const std::string& path, Take take) {
-  TextFile file(path);
+  TextFile file(path, "c4_corpus");
   std::string line, paragraph;
   bool more = true;
   while (more && file.read_line(line)) {
@@ -107,7 +108,7 @@ std::vector<std::string> read_corpus(const std::string& corpus, int64_t max_byte
     if (bytes_read >= max_bytes) break;
     is_json_lines(path) ? read_json_lines(path, take) : read_paragraphs(path, take);
   }
-  if (texts.empty()) throw UsageError(fmt::format("{}: there is no text in it: change corpus", corpus));
+  if (texts.empty()) throw UsageError(fmt::format("{}: there is no text in it: change c4_corpus", corpus));
   return texts;
 }
 

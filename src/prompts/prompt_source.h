@@ -34,7 +34,8 @@ struct Prompt {
 //
 // A prompt depends on the task, the options of PromptSpec, the corpus, the codec, the length and the index alone,
 // through a Philox stream named (seed, task, length, index): models that share a tokenizer are asked the same, on any
-// rank and after any restart. c4_copy takes the same tokens in both orders of text.
+// rank and after any restart. c4_copy takes the same tokens in both orders of text (but for a TEXT
+// that has to be drawn again, c4_copy.cpp).
 class PromptSource {
  public:
   virtual ~PromptSource() = default;

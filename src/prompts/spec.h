@@ -23,7 +23,8 @@ struct PromptSpec {
   SquadNormalisation squad_normalisation = SquadNormalisation::published;  // score.h
   int squad_bins = 50;      // tokens of context that a bin spans
   int squad_contexts = 30;  // contexts asked in each bin, at most
-  std::string corpus = {};  // c4_copy: texts (corpus.h); squad: its JSON file (squad_file.h); phone_book needs none
+  std::string corpus = {};  // c4_copy: texts, the option c4_corpus (corpus.h); squad: its JSON, the option squad_file
+                            // (squad_file.h); phone_book needs none
   uint64_t seed = 0;
 };
 

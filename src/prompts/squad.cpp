@@ -86,7 +86,7 @@ Bins running_bins(const PromptSpec& spec, const TextCodec& codec) {
   if (fullest < fewest_contexts) {
     throw UsageError(
         fmt::format("{}: no bin of {} tokens has {} contexts with two answered questions, the fullest has {}: "
-                    "change squad_bins or corpus",
+                    "change squad_bins or squad_file",
                     spec.corpus, spec.squad_bins, fewest_contexts, fullest));
   }
   std::erase_if(bins, [](const auto& bin) { return bin.second.size() < fewest_contexts; });
@@ -102,7 +102,8 @@ Bins running_bins(const PromptSpec& spec, const TextCodec& codec) {
 }  // namespace
 
 std::unique_ptr<PromptSource> make_squad(const PromptSpec& spec, const TextCodec& codec) {
-  if (spec.corpus.empty()) throw UsageError("squad needs its official JSON file, such as dev-v2.0.json: set corpus");
+  if (spec.corpus.empty())
+    throw UsageError("squad needs its official JSON file, such as dev-v2.0.json: set squad_file");
   if (spec.squad_bins < 1) {
     throw UsageError(
         fmt::format("squad_bins is {}: set it to the tokens that a bin spans, 1 or more", spec.squad_bins));

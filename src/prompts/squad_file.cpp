@@ -22,7 +22,7 @@ struct Node {
     const auto found = value.is_object() ? value.find(name) : value.end();
     if (!value.is_object() || found == value.end() || found->type() != type) {
       throw UsageError(
-          fmt::format("{}: has no {} '{}' as SQuAD's official JSON has (version 1.1 or 2.0): change corpus", place,
+          fmt::format("{}: has no {} '{}' as SQuAD's official JSON has (version 1.1 or 2.0): change squad_file", place,
                       json(type).type_name(), name));
     }
     return {*found, fmt::format("{}{}{}", place, place.ends_with(']') ? "." : ": ", name)};
@@ -56,8 +56,8 @@ SquadPassage passage_of(const Node& node) {
 }  // namespace
 
 std::vector<SquadPassage> read_squad(const std::string& path) {
-  const json file = json::parse(TextFile(path).read_rest(), nullptr, /*allow_exceptions=*/false);
-  if (file.is_discarded()) throw UsageError(fmt::format("{}: is no JSON, or not all of it: change corpus", path));
+  const json file = json::parse(TextFile(path, "squad_file").read_rest(), nullptr, /*allow_exceptions=*/false);
+  if (file.is_discarded()) throw UsageError(fmt::format("{}: is no JSON, or not all of it: change squad_file", path));
   std::vector<SquadPassage> passages;
   Node{file, path}.each("data", [&](const Node& article) {
     article.each("paragraphs", [&](const Node& paragraph) {

@@ -18,25 +18,24 @@ constexpr size_t piece_bytes = 1 << 18;
 
 }  // namespace
 
-TextFile::TextFile(std::string path) : path_(std::move(path)) {
+TextFile::TextFile(std::string path, std::string option) : path_(std::move(path)), option_(std::move(option)) {
   std::error_code ignored;
-  if (std::filesystem::is_directory(path_, ignored)) {
-    throw UsageError(fmt::format("{}: is a folder, a file is wanted: change corpus", path_));
-  }
+  if (std::filesystem::is_directory(path_, ignored)) fail("is a folder, a file is wanted");
   file_ = gzopen(path_.c_str(), "rb");
-  if (file_ == nullptr) {
-    throw UsageError(fmt::format("{}: cannot be opened: {}: change corpus", path_, std::strerror(errno)));
-  }
+  if (file_ == nullptr) fail(fmt::format("cannot be opened: {}", std::strerror(errno)));
   gzbuffer(file_, piece_bytes);
   // zlib gives files without gzip's first bytes as they stand: the compressed rest of a damaged one would pass as text.
   if (path_.ends_with(".gz") && gzdirect(file_) != 0) {
     gzclose_r(file_);
-    throw UsageError(
-        fmt::format("{}: is named .gz, but does not begin as gzip files do: it is empty or damaged", path_));
+    fail("is named .gz, but does not begin as gzip files do: it is empty or damaged");
   }
 }
 
 TextFile::~TextFile() { gzclose_r(file_); }
+
+void TextFile::fail(const std::string& what) const {
+  throw UsageError(fmt::format("{}: {} ({})", path_, what, option_));
+}
 
 bool TextFile::fill() {
   buffer_.erase(0, used_);
@@ -49,9 +48,9 @@ bool TextFile::fill() {
   // A file that is cut short gives what it has, and an error beside it.
   int code = Z_OK;
   const char* reason = gzerror(file_, &code);
-  if (code == Z_ERRNO) throw UsageError(fmt::format("{}: cannot be read: {}", path_, std::strerror(errno)));
+  if (code == Z_ERRNO) fail(fmt::format("cannot be read: {}", std::strerror(errno)));
   if (code != Z_OK && code != Z_STREAM_END) {
-    throw UsageError(fmt::format("{}: is a damaged gzip file, or not all of one: {}", path_, reason));
+    fail(fmt::format("is a damaged gzip file, or not all of one: {}", reason));
   }
   return read > 0;
 }

@@ -8,11 +8,12 @@
 
 namespace recite {
 
-// Not copyable. Every method throws UsageError that names the file: missing, no file, cannot be read; named .gz without
-// being so; damaged or cut short.
+// Not copyable. Every method throws UsageError that names the file and the option: missing, no file, cannot be read;
+// named .gz without being so; damaged or cut short.
 class TextFile {
  public:
-  explicit TextFile(std::string path);
+  // `option` is the one that names the file, for messages.
+  TextFile(std::string path, std::string option);
   ~TextFile();
   TextFile(const TextFile&) = delete;
   TextFile& operator=(const TextFile&) = delete;
@@ -27,9 +28,11 @@ class TextFile {
   std::string place() const;
 
  private:
+  [[noreturn]] void fail(const std::string& what) const;
   bool fill();
 
   std::string path_;
+  std::string option_;
   gzFile file_ = nullptr;
   std::string buffer_;
   size_t used_ = 0;  // bytes of the buffer that were given out

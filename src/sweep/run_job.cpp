@@ -29,7 +29,7 @@ class TryRunner {
       if (train_one_step()) return {true, trainer_.steps_done()};
     }
     // What is left is measuring: a try that is killed there goes on from here.
-    if (leader()) trainer_.save(start_.folder);
+    save();
     measure(eval_points(job_));
     reported_.reset();  // the last word is never too soon
     if (leader()) report_progress("evaluating");
@@ -43,22 +43,30 @@ class TryRunner {
 
   // True: some rank asked to stop, and the checkpoint is written.
   bool train_one_step() {
-    const StepReport report = trainer_.step(observer_.stop_requested());
-    tokens_ += report.tokens;
-    if (leader()) tell(report);
-    if (job_.eval.every > 0 && report.step % job_.eval.every == 0 && !trainer_.finished()) {
+    const bool stop = trainer_.start_step(observer_.stop_requested());
+    const bool measuring = job_.eval.every > 0 && trainer_.steps_done() % job_.eval.every == 0 && !trainer_.finished();
+    const bool saving = stop || seconds_since(saved_) >= job_.run.checkpoint_every;
+    // Else the device works on this step while the next one's strings are made.
+    const bool pause = measuring || saving || trainer_.finished();
+    for (const StepReport& report : trainer_.take_reports(pause ? 0 : 1)) tell(report);
+    if (measuring) {
       measure(points_during_training());
       accurate_enough_ = reached_accuracy();
     }
-    if (leader() && (report.stop_voted || seconds_since(saved_) >= job_.run.checkpoint_every)) {
-      trainer_.save(start_.folder);
-      saved_ = Clock::now();
-    }
-    return report.stop_voted;
+    if (saving) save();
+    return stop;
+  }
+
+  void save() {
+    if (leader()) trainer_.save(start_.folder);
+    saved_ = Clock::now();
   }
 
   void tell(const StepReport& report) {
-    const bool due = report.step % job_.run.log_every == 0 || trainer_.finished() || first_step_;
+    tokens_ += report.tokens;
+    if (!leader()) return;
+    const bool last = report.step == job_.train.total_steps();
+    const bool due = report.step % job_.run.log_every == 0 || last || first_step_;
     if (due) {
       TrainingRow row;
       row.step = report.step;

@@ -21,16 +21,21 @@ bool ends_with(UnicodeClass which, std::string_view text) {
 }
 
 size_t without_space_at_end(std::string_view text) {
-  const char* end = text.data() + text.size();
-  while (ends_with(space, {text.data(), static_cast<size_t>(end - text.data())})) end = previous_code_point(end);
-  return static_cast<size_t>(end - text.data());
+  while (ends_with(space, text)) {
+    const char* const end = text.data() + text.size();
+    text.remove_suffix(static_cast<size_t>(end - previous_code_point(end)));
+  }
+  return text.size();
 }
 
 size_t space_at_start(std::string_view text) {
-  const char* at = text.data();
-  const char* const end = at + text.size();
-  while (begins_with(space, {at, static_cast<size_t>(end - at)})) next_code_point(at);
-  return static_cast<size_t>(at - text.data());
+  size_t length = 0;
+  while (begins_with(space, text.substr(length))) {
+    const char *const begin = text.data() + length, *at = begin;
+    next_code_point(at);
+    length += static_cast<size_t>(at - begin);
+  }
+  return length;
 }
 
 }  // namespace

@@ -5,6 +5,8 @@
 #include <queue>
 #include <utility>
 
+#include "base/error.h"
+
 namespace recite {
 
 namespace {
@@ -91,44 +93,47 @@ void BytePairs::merge_short(int32_t* symbols, size_t count, std::vector<int32_t>
   tokens.insert(tokens.end(), symbols, symbols + count);
 }
 
-// A list of symbols linked both ways, and a heap of the pairs that merge; entries that have become untrue are skipped.
+// A list of symbols linked both ways, and a heap of the pairs that merge: rank above place, so that the smallest one
+// comes first. Each rank is of one pair alone; a symbol whose pair has another rank by now shows that an entry is
+// outdated.
 void BytePairs::merge_long(const std::vector<int32_t>& symbols, std::vector<int32_t>& tokens) const {
   struct Node {
     int32_t token;
-    size_t before, after;
+    uint32_t before, after;
+    MergeTable::Merge merge;  // with the next one
   };
-  struct Candidate {
-    uint32_t rank;
-    size_t at;
-    int32_t left, right, merged;
-    bool operator>(const Candidate& other) const { return rank != other.rank ? rank > other.rank : at > other.at; }
-  };
-  constexpr size_t nowhere = SIZE_MAX;
+  constexpr uint32_t nowhere = UINT32_MAX;
+  if (symbols.size() >= nowhere) throw Error("a piece of 4 GiB of text without a break cannot be tokenized");
   std::vector<Node> nodes(symbols.size());
-  for (size_t i = 0; i < nodes.size(); ++i) nodes[i] = {symbols[i], i - 1, i + 1 < nodes.size() ? i + 1 : nowhere};
-
-  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> heap;
-  const auto consider = [&](size_t at) {
-    if (at == nowhere || nodes[at].after == nowhere) return;
-    const int32_t left = nodes[at].token, right = nodes[nodes[at].after].token;
-    const MergeTable::Merge merge = merges_.find(left, right);
-    if (merge.rank != MergeTable::none) heap.push({merge.rank, at, left, right, merge.token});
+  const auto pair_up = [&](uint32_t at) {
+    Node& node = nodes[at];
+    node.merge = {};
+    if (node.after != nowhere) node.merge = merges_.find(node.token, nodes[node.after].token);
+    return node.merge.rank != MergeTable::none;
   };
-  for (size_t i = 0; i < nodes.size(); ++i) consider(i);
-  while (!heap.empty()) {
-    const Candidate best = heap.top();
-    heap.pop();
-    Node& node = nodes[best.at];
-    if (node.token != best.left || node.after == nowhere || nodes[node.after].token != best.right) continue;
-    Node& gone = nodes[node.after];
-    node.token = best.merged;
-    node.after = gone.after;
-    gone.token = -1;
-    if (node.after != nowhere) nodes[node.after].before = best.at;
-    consider(node.before);
-    consider(best.at);
+  const auto entry = [&](uint32_t at) { return static_cast<uint64_t>(nodes[at].merge.rank) << 32 | at; };
+
+  const auto count = static_cast<uint32_t>(symbols.size());
+  for (uint32_t i = 0; i < count; ++i) nodes[i] = {symbols[i], i - 1, i + 1 < count ? i + 1 : nowhere, {}};
+  std::vector<uint64_t> first;
+  for (uint32_t i = 0; i < count; ++i) {
+    if (pair_up(i)) first.push_back(entry(i));
   }
-  for (size_t at = nodes.empty() ? nowhere : 0; at != nowhere; at = nodes[at].after) tokens.push_back(nodes[at].token);
+  std::priority_queue heap(std::greater<>{}, std::move(first));
+  while (!heap.empty()) {
+    const uint64_t best = heap.top();
+    heap.pop();
+    const auto at = static_cast<uint32_t>(best);
+    Node& node = nodes[at];
+    if (entry(at) != best) continue;
+    node.token = node.merge.token;
+    nodes[node.after].merge = {};
+    node.after = nodes[node.after].after;
+    if (node.after != nowhere) nodes[node.after].before = at;
+    if (pair_up(at)) heap.push(entry(at));
+    if (node.before != nowhere && pair_up(node.before)) heap.push(entry(node.before));
+  }
+  for (uint32_t at = count > 0 ? 0 : nowhere; at != nowhere; at = nodes[at].after) tokens.push_back(nodes[at].token);
 }
 
 }  // namespace recite

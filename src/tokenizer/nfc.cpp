@@ -71,8 +71,8 @@ void append_composed(std::string& out, const char* begin, const char* end) {
 }  // namespace
 
 bool surely_nfc(std::string_view text) {
-  const char* const end = text.data() + text.size();
-  return first_touched(text.data(), end) == end;
+  const char *const begin = text.data(), *const end = begin + text.size();
+  return first_touched(begin, end) == end;
 }
 
 std::string nfc(std::string_view text) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -23,7 +24,7 @@ constexpr int64_t largest_id = (1 << 24) - 1;
 
 // A value of the file as a message shows it.
 std::string shown(const json& value) {
-  const std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
+  const std::string text = value.dump(-1, ' ', true);
   return text.size() <= 80 ? text : text.substr(0, 77) + "...";
 }
 
@@ -53,6 +54,7 @@ class TokenizerReader {
   [[noreturn]] void fail(const std::string& what) const { throw UsageError(fmt::format("{}: {}", path_, what)); }
 
   json parsed() const {
+    if (std::filesystem::is_directory(path_)) fail("is a folder; it must be a file");
     std::ifstream stream(path_, std::ios::binary);
     const std::string text{std::istreambuf_iterator<char>(stream), {}};
     if (!stream) fail("cannot be read");

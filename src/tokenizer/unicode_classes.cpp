@@ -9,7 +9,7 @@ namespace {
 
 constexpr size_t code_points = 0x110000;
 
-// Runs of code points: first << 8 | bits.
+// Runs of code points: first << 8 | bits. Written by tests/tokenizer/unicode_table.py.
 constexpr uint32_t runs[] = {
 #include "tokenizer/unicode_table.inc"
 };

@@ -1,5 +1,6 @@
 // What a code point is to Hugging Face's `tokenizers`, whose libraries know other versions of Unicode than ours do:
-// 16 in the patterns (letter, number, space, word), 9 in NFC. unicode_table.py asks the wheel and writes the table.
+// 16 in the patterns (letter, number, space, word), 9 in NFC. tests/tokenizer/unicode_table.py asks the wheel and
+// writes the table.
 #pragma once
 
 #include <cstdint>

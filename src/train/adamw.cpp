@@ -13,10 +13,10 @@ AdamW::AdamW(const torch::Tensor& weights, double weight_decay)
       weight_decay_(weight_decay) {}
 
 void AdamW::update(const torch::Tensor& weights, const torch::Tensor& gradients, const AdamWStep& step,
-                   const torch::Tensor& squared_norm) {
+                   const torch::Tensor& squared_norm, const torch::Tensor& copies) {
   if constexpr (gpu::built) {
     if (gpu::takes(weights))
-      return gpu::adamw({weights, gradients, first_moments_, second_moments_},
+      return gpu::adamw({weights, gradients, first_moments_, second_moments_, copies},
                         {step.learning_rate, weight_decay_, step.t, step.divisor, step.limit, beta1, beta2, epsilon},
                         squared_norm);
   }
@@ -27,6 +27,8 @@ void AdamW::update(const torch::Tensor& weights, const torch::Tensor& gradients,
   const torch::Tensor t = torch::full({}, static_cast<double>(step.t), weights.options().dtype(torch::kFloat32));
   at::_fused_adamw_({weights}, {gradients}, {first_moments_}, {second_moments_}, /*max_exp_avg_sqs=*/{}, {t},
                     step.learning_rate, beta1, beta2, weight_decay_, epsilon, /*amsgrad=*/false, /*maximize=*/false);
+  gradients.zero_();
+  if (copies.defined()) torch::Tensor(copies).copy_(weights);
 }
 
 }  // namespace recite

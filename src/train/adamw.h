@@ -26,10 +26,11 @@ class AdamW {
   // Moments of zero, laid out like `weights`.
   AdamW(const torch::Tensor& weights, double weight_decay);
 
-  // In place; the gradients may be divided and limited in place, too. squared_norm: () float64, of the gradients as
-  // they are; needed with a limit. On a GPU one kernel does all, and the host waits for nothing.
+  // In place; the gradients are zero afterwards. squared_norm: () float64, of the gradients as they are; needed with a
+  // limit. `copies`: the new weights rounded to its type, or undefined. On a GPU one kernel does all, and the host
+  // waits for nothing.
   void update(const torch::Tensor& weights, const torch::Tensor& gradients, const AdamWStep& step,
-              const torch::Tensor& squared_norm = {});
+              const torch::Tensor& squared_norm = {}, const torch::Tensor& copies = {});
 
   const torch::Tensor& first_moments() const { return first_moments_; }
   const torch::Tensor& second_moments() const { return second_moments_; }

@@ -15,7 +15,7 @@ int64_t rounded_up(int64_t count, int64_t multiple) { return (count + multiple -
 
 }  // namespace
 
-FlatParameters::FlatParameters(const Model& model) {
+FlatParameters::FlatParameters(Model& model) {
   const torch::NoGradGuard no_grad;
   int64_t size = 0;
   for (const Parameter& parameter : model.parameters()) {
@@ -25,13 +25,20 @@ FlatParameters::FlatParameters(const Model& model) {
   const auto options = model.parameters().front().tensor.options().requires_grad(false);
   weights_ = torch::zeros({rounded_up(size, norm_row)}, options);
   gradients_ = torch::zeros_like(weights_);
+  if (model.rounds_weights()) copies_ = torch::zeros_like(weights_, options.dtype(model.compute_dtype()));
   for (size_t p = 0; p < places_.size(); ++p) {
     torch::Tensor tensor = model.parameters()[p].tensor;
     const torch::Tensor own = part(weights_, p);
     own.copy_(tensor);
     tensor.set_data(own);
     tensor.mutable_grad() = part(gradients_, p);
+    if (copies_.defined()) model.read_copy(p, part(copies_, p));
   }
+  refresh_copies();
+}
+
+void FlatParameters::refresh_copies() const {
+  if (copies_.defined()) torch::Tensor(copies_).copy_(weights_);
 }
 
 torch::Tensor FlatParameters::part(const torch::Tensor& buffer, size_t p) const {

@@ -15,12 +15,18 @@ class FlatParameters {
  public:
   // Moves the model's weights into one buffer: each Parameter's tensor stays the same object and becomes a view of it,
   // and its gradient a view of the gradient buffer, in which backward() accumulates.
-  explicit FlatParameters(const Model& model);
+  // Where the model computes in a lower precision, it reads copies from then on, which lie in one buffer, too.
+  explicit FlatParameters(Model& model);
 
   // (P) in the master precision, on the model's device. P counts the gaps that align each parameter, too; they are zero
   // in every buffer and stay so.
   const torch::Tensor& weights() const { return weights_; }
   const torch::Tensor& gradients() const { return gradients_; }
+
+  // The weights in the model's compute precision; undefined where that is their own.
+  const torch::Tensor& copies() const { return copies_; }
+  // To be called when the weights were changed by other hands than AdamW's.
+  void refresh_copies() const;
 
   // The part of a buffer laid out like weights() that belongs to the model's parameter p, in the parameter's shape.
   torch::Tensor part(const torch::Tensor& buffer, size_t p) const;
@@ -36,6 +42,7 @@ class FlatParameters {
   std::vector<Place> places_;
   torch::Tensor weights_;
   torch::Tensor gradients_;
+  torch::Tensor copies_;
 };
 
 }  // namespace recite

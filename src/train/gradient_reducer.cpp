@@ -5,15 +5,26 @@
 namespace recite {
 
 GradientReducer::GradientReducer(const torch::Tensor& gradients, Collective& device, int64_t bucket_bytes)
-    : device_(device) {
-  for (const torch::Tensor& bucket : gradients.split(bucket_bytes / gradients.element_size())) {
-    buckets_.push_back(bucket);
-  }
+    : buckets_(gradients.split(bucket_bytes / gradients.element_size())), device_(device), waiting_(buckets_.size()) {}
+
+void GradientReducer::complete_from(const torch::Tensor& gradient) {
+  if (!device_.overlaps()) return;
+  const void* begin = gradient.data_ptr();
+  size_t first = waiting_;
+  while (first > 0 && buckets_[first - 1].data_ptr() >= begin) --first;
+  start_until(first);
 }
 
-void GradientReducer::reduce() {
-  for (const torch::Tensor& bucket : buckets_) {
-    device_.all_reduce_sum(bucket.data_ptr(), static_cast<size_t>(bucket.numel()), element_type(bucket));
+void GradientReducer::finish() {
+  start_until(0);
+  device_.join();
+  waiting_ = buckets_.size();
+}
+
+void GradientReducer::start_until(size_t first) {
+  for (; waiting_ > first; --waiting_) {
+    const torch::Tensor& bucket = buckets_[waiting_ - 1];
+    device_.start_all_reduce_sum(bucket.data_ptr(), static_cast<size_t>(bucket.numel()), element_type(bucket));
   }
 }
 

@@ -10,22 +10,41 @@ torch::Tensor token_tensor(const std::vector<Token>& tokens, int64_t rows, int64
   return bytes.to(torch::kInt64).to(device);
 }
 
-Answers answers_of(const Batch& batch, torch::Device device) {
+int64_t answer_multiple(int64_t places) {
+  constexpr int64_t least = 128, shapes = 32;
+  return std::max(least, places / shapes / least * least);
+}
+
+TrainingInputs TrainingInputs::to(torch::Device device) const {
+  const auto there = [&](const torch::Tensor& tensor) { return tensor.to(device, /*non_blocking=*/true); };
+  return {there(tokens), {there(answers.places), there(answers.tokens)}};
+}
+
+void TrainingInputs::copy_from(const TrainingInputs& other) const {
+  tokens.copy_(other.tokens, /*non_blocking=*/true);
+  answers.places.copy_(other.answers.places, /*non_blocking=*/true);
+  answers.tokens.copy_(other.answers.tokens, /*non_blocking=*/true);
+}
+
+TrainingInputs training_inputs(const Batch& batch, torch::Device for_device) {
   constexpr int64_t no_answer = -100;  // what the cross-entropy passes over
+  const auto options = torch::TensorOptions().dtype(torch::kInt64).pinned_memory(for_device.is_cuda());
   const auto count = static_cast<int64_t>(batch.loss_mask.size());
-  const int64_t answers = batch.answer_tokens();
-  int64_t fill = std::min(count, (answers + answer_multiple - 1) / answer_multiple * answer_multiple) - answers;
-  std::vector<int64_t> places, tokens;
+  const int64_t answers = batch.answer_tokens(), multiple = answer_multiple(count);
+  const int64_t filled = std::min(count, (answers + multiple - 1) / multiple * multiple);
+  const TrainingInputs inputs{torch::empty({batch.rows, batch.time}, options),
+                              {torch::empty({filled}, options), torch::empty({filled}, options)}};
+  std::copy(batch.inputs.begin(), batch.inputs.end(), inputs.tokens.data_ptr<int64_t>());
+  auto* place = inputs.answers.places.data_ptr<int64_t>();
+  auto* token = inputs.answers.tokens.data_ptr<int64_t>();
+  int64_t fill = filled - answers;
   for (int64_t i = 0; i < count; ++i) {
     const bool answer = batch.loss_mask[static_cast<size_t>(i)] != 0;
     if (!answer && fill-- <= 0) continue;
-    places.push_back(i);
-    tokens.push_back(answer ? batch.targets[static_cast<size_t>(i)] : no_answer);
+    *place++ = i;
+    *token++ = answer ? batch.targets[static_cast<size_t>(i)] : no_answer;
   }
-  const auto on_device = [&](const std::vector<int64_t>& values) {
-    return torch::tensor(values, torch::kInt64).to(device);
-  };
-  return {on_device(places), on_device(tokens)};
+  return inputs;
 }
 
 torch::Tensor answer_loss_sum(const torch::Tensor& logits, const torch::Tensor& answers, int64_t vocabulary) {

@@ -1,34 +1,39 @@
 #include "train/trainer.h"
 
+#include <c10/core/Event.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <map>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
+#include "ops/gpu.h"
 #include "tasks/batch.h"
 #include "train/adamw.h"
 #include "train/checkpoint.h"
 #include "train/flat_parameters.h"
 #include "train/gradient_reducer.h"
 #include "train/loss.h"
+#include "train/passes.h"
 #include "train/schedule.h"
 
 namespace recite {
 
 namespace {
 
-// Sums over the rows of a step, first this rank's, then all. Counts are exact in float64 up to 2^53.
-struct StepSums {
-  double loss = 0;
+// What the host knows of a step's rows, first of this rank's, then of all. Exact in float64 up to 2^53.
+struct StepCounts {
   double answer_tokens = 0;
   double examples = 0;
   double tokens = 0;
   double stop_votes = 0;
 };
-static_assert(std::is_standard_layout_v<StepSums> && sizeof(StepSums) == 5 * sizeof(double));
+static_assert(std::is_standard_layout_v<StepCounts> && sizeof(StepCounts) == 4 * sizeof(double));
 
 void check_finite(double value, const char* what, int64_t step) {
   if (std::isfinite(value)) return;
@@ -37,6 +42,14 @@ void check_finite(double value, const char* what, int64_t step) {
                   "or train.precision = float32",
                   what, step, value));
 }
+
+// A step whose numbers the device may still be working on.
+struct StartedStep {
+  StepReport report;  // but for loss and grad_norm
+  double answer_tokens = 0;
+  torch::Tensor sums;  // (2) float64, on the host: of the losses, and of the gradients' squares
+  std::optional<c10::Event> ended;
+};
 
 }  // namespace
 
@@ -49,12 +62,23 @@ struct Trainer::State {
                          static_cast<uint64_t>(job.train.seed))),
         parameters(*model),
         reducer(parameters.gradients(), group.device),
-        optimizer(parameters.weights(), job.train.weight_decay) {}
+        optimizer(parameters.weights(), job.train.weight_decay),
+        loss(torch::zeros({}, parameters.weights().options().dtype(torch::kFloat64))) {
+    // A collective cannot be recorded (destroying it would wait for the graph), the masks of dropout are named on the
+    // host, and what LibTorch does for float64 may wait for the device.
+    const bool same_each_step = group.size() == 1 && job.model.architecture != Architecture::lstm;
+    passes = make_passes(device, same_each_step && gpu::takes(parameters.weights()));
+  }
 
-  // Forward and backward of this rank's rows, a micro batch at a time. The gradient is that of the SUM of the losses:
-  // by how many answer tokens to divide is known only when all ranks have counted theirs.
-  StepSums accumulate_gradients();
-  torch::Tensor accumulate_micro_batch(const Batch& batch);
+  std::vector<Batch> micro_batches() const;
+  StepCounts count(const std::vector<Batch>& batches, bool vote_stop) const;
+  // Forward and backward of this rank's rows, a micro batch at a time. The gradient is that of the SUM of the losses.
+  void accumulate_gradients(const std::vector<Batch>& batches);
+  void pass(const Batch& batch, bool last);
+  void pass_over(const TrainingInputs& inputs, ForwardContext context);
+  // Begins to bring a step's sums to the host.
+  void remember(const StepReport& report, double answer_tokens, const torch::Tensor& squared_norm);
+  StepReport finish(const StartedStep& step) const;
 
   // Every buffer that a checkpoint holds, by name.
   std::vector<std::pair<std::string, torch::Tensor>> named_parts() const;
@@ -67,6 +91,9 @@ struct Trainer::State {
   FlatParameters parameters;
   GradientReducer reducer;
   AdamW optimizer;
+  torch::Tensor loss;  // () float64, on the device: the sum of a step's losses
+  std::unique_ptr<Passes> passes;
+  std::deque<StartedStep> started;
   int64_t steps = 0;
   int64_t examples = 0;
 };
@@ -81,74 +108,122 @@ int64_t Trainer::steps_done() const { return state_->steps; }
 int64_t Trainer::examples_done() const { return state_->examples; }
 Model& Trainer::model() { return *state_->model; }
 
-StepReport Trainer::step(bool vote_stop) {
+size_t Trainer::captured_passes() const { return state_->passes->graphs(); }
+
+bool Trainer::start_step(bool vote_stop) {
   State& s = *state_;
   const TrainSpec& train = s.job.train;
   if (finished()) throw Error(fmt::format("all {} steps of the job are done", s.steps));
 
-  StepSums sums = s.accumulate_gradients();
-  sums.stop_votes = vote_stop ? 1 : 0;
-  s.reducer.reduce();
-  s.group.host.all_reduce_sum(&sums, sizeof(sums) / sizeof(double), ElementType::float64);
-  if (sums.answer_tokens == 0) {
+  const std::vector<Batch> batches = s.micro_batches();
+  const StepCounts counts = s.count(batches, vote_stop);
+  if (counts.answer_tokens == 0) {
     throw Error(fmt::format("no row of step {} holds a whole example: raise train.context_length", s.steps + 1));
   }
-
   StepReport report;
   report.step = s.steps + 1;
-  report.examples = s.examples + static_cast<int64_t>(sums.examples);
-  report.tokens = static_cast<int64_t>(sums.tokens);
-  report.loss = sums.loss / sums.answer_tokens;
+  report.examples = s.examples + static_cast<int64_t>(counts.examples);
+  report.tokens = static_cast<int64_t>(counts.tokens);
   report.learning_rate = learning_rate(train, s.steps);
-  const torch::Tensor squared_norm = s.parameters.squared_gradient_norm();
-  report.grad_norm = std::sqrt(squared_norm.item<double>()) / sums.answer_tokens;
-  report.stop_voted = sums.stop_votes > 0;
-  check_finite(report.loss, "loss", report.step);
-  check_finite(report.grad_norm, "gradient norm", report.step);
+  report.stop_voted = counts.stop_votes > 0;
 
+  s.accumulate_gradients(batches);
+  s.group.device.start_all_reduce_sum(s.loss.data_ptr(), 1, ElementType::float64);
+  s.reducer.finish();
+  const torch::Tensor squared_norm = s.parameters.squared_gradient_norm();
+  s.remember(report, counts.answer_tokens, squared_norm);
   s.optimizer.update(s.parameters.weights(), s.parameters.gradients(),
-                     {report.learning_rate, report.step, sums.answer_tokens, train.gradient_clip}, squared_norm);
+                     {report.learning_rate, report.step, counts.answer_tokens, train.gradient_clip}, squared_norm,
+                     s.parameters.copies());
   s.steps = report.step;
   s.examples = report.examples;
-  return report;
+  return report.stop_voted;
 }
 
-StepSums Trainer::State::accumulate_gradients() {
+std::vector<StepReport> Trainer::take_reports(size_t leave) {
+  std::vector<StepReport> reports;
+  for (std::deque<StartedStep>& started = state_->started; started.size() > leave; started.pop_front())
+    reports.push_back(state_->finish(started.front()));
+  return reports;
+}
+
+StepReport Trainer::step(bool vote_stop) {
+  start_step(vote_stop);
+  return take_reports().back();
+}
+
+std::vector<Batch> Trainer::State::micro_batches() const {
   const int64_t rows = job.train.batch_size;
   const int64_t begin = group.rank() * rows / group.size();
   const int64_t end = (group.rank() + 1) * rows / group.size();
   const int64_t micro = job.train.micro_batch_size > 0 ? job.train.micro_batch_size : end - begin;
-
-  StepSums sums;
-  torch::Tensor loss = torch::zeros({}, parameters.weights().options().dtype(torch::kFloat64));
-  parameters.gradients().zero_();
-  for (int64_t first = begin; first < end; first += micro) {
-    const auto count = static_cast<int>(std::min(micro, end - first));
-    const Batch batch = training_batch(task, job.train, steps, first, count);
-    sums.examples += static_cast<double>(batch.examples);
-    sums.tokens += static_cast<double>(batch.inputs.size());
-    const int64_t answer_tokens = batch.answer_tokens();
-    if (answer_tokens == 0) continue;
-    sums.answer_tokens += static_cast<double>(answer_tokens);
-    loss += accumulate_micro_batch(batch);
-  }
-  sums.loss = loss.item<double>();
-  return sums;
+  std::vector<Batch> batches;
+  for (int64_t first = begin; first < end; first += micro)
+    batches.push_back(training_batch(task, job.train, steps, first, static_cast<int>(std::min(micro, end - first))));
+  return batches;
 }
 
-torch::Tensor Trainer::State::accumulate_micro_batch(const Batch& batch) {
+StepCounts Trainer::State::count(const std::vector<Batch>& batches, bool vote_stop) const {
+  StepCounts counts;
+  counts.stop_votes = vote_stop ? 1 : 0;
+  for (const Batch& batch : batches) {
+    counts.examples += static_cast<double>(batch.examples);
+    counts.tokens += static_cast<double>(batch.inputs.size());
+    counts.answer_tokens += static_cast<double>(batch.answer_tokens());
+  }
+  group.host.all_reduce_sum(&counts, sizeof(counts) / sizeof(double), ElementType::float64);
+  return counts;
+}
+
+void Trainer::State::accumulate_gradients(const std::vector<Batch>& batches) {
+  loss.zero_();
+  for (const Batch& batch : batches)
+    if (batch.answer_tokens() > 0) pass(batch, &batch == &batches.back());
+}
+
+void Trainer::State::pass(const Batch& batch, bool last) {
   ForwardContext context;
   context.training = true;
   context.seed = static_cast<uint64_t>(job.train.seed);
   context.step = steps;
   context.global_row = batch.global_row.data();
   context.first_position = batch.first_position.data();
-  const torch::Tensor inputs = token_tensor(batch.inputs, batch.rows, batch.time, model->device());
-  const Answers answers = answers_of(batch, model->device());
-  context.wanted = answers.places;
-  const torch::Tensor loss = answer_loss_sum(model->forward(inputs, context), answers.tokens, model->vocabulary());
-  loss.backward();
-  return loss.detach();
+  if (last && group.size() > 1)
+    context.gradients_complete = [this](const torch::Tensor& from) { reducer.complete_from(from.grad()); };
+  passes->run(training_inputs(batch, model->device()),
+              [&](const TrainingInputs& inputs) { pass_over(inputs, context); });
+}
+
+void Trainer::State::pass_over(const TrainingInputs& inputs, ForwardContext context) {
+  context.wanted = inputs.answers.places;
+  const torch::Tensor logits = model->forward(inputs.tokens, context);
+  const torch::Tensor sum = answer_loss_sum(logits, inputs.answers.tokens, model->vocabulary());
+  sum.backward();
+  loss += sum.detach();
+}
+
+void Trainer::State::remember(const StepReport& report, double answer_tokens, const torch::Tensor& squared_norm) {
+  StartedStep step{report, answer_tokens, torch::stack({loss, squared_norm.to(torch::kFloat64)}), std::nullopt};
+  const torch::Device device = model->device();
+  if (!device.is_cpu()) {
+    const torch::Tensor there = step.sums;
+    step.sums = torch::empty({2}, torch::TensorOptions().dtype(torch::kFloat64).pinned_memory(true));
+    step.sums.copy_(there, /*non_blocking=*/true);
+    step.ended.emplace(device.type());
+    step.ended->record(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
+  }
+  started.push_back(std::move(step));
+}
+
+StepReport Trainer::State::finish(const StartedStep& step) const {
+  if (step.ended) group.device.wait([&] { return step.ended->query(); }, "training step");
+  StepReport report = step.report;
+  const auto* sums = step.sums.const_data_ptr<double>();
+  report.loss = sums[0] / step.answer_tokens;
+  report.grad_norm = std::sqrt(sums[1]) / step.answer_tokens;
+  check_finite(report.loss, "loss", report.step);
+  check_finite(report.grad_norm, "gradient norm", report.step);
+  return report;
 }
 
 std::vector<std::pair<std::string, torch::Tensor>> Trainer::State::named_parts() const {
@@ -175,11 +250,13 @@ void Trainer::State::restore(const Checkpoint& checkpoint) {
     }
   }
   for (const auto& [name, part] : parts) part.copy_(saved.at(name));
+  parameters.refresh_copies();
   steps = checkpoint.step;
   examples = checkpoint.examples;
 }
 
 void Trainer::save(const std::string& folder) const {
+  if (!state_->started.empty()) throw Error("a checkpoint before the reports of all steps are taken");
   write_checkpoint(folder, state_->job.id(), {state_->steps, state_->examples, {state_->named_parts(), {}}});
 }
 
@@ -200,6 +277,7 @@ std::string Trainer::load(const std::string& folder) {
        {s.parameters.weights(), s.optimizer.first_moments(), s.optimizer.second_moments()}) {
     s.group.device.broadcast(buffer.data_ptr(), static_cast<size_t>(buffer.numel()), element_type(buffer), 0);
   }
+  s.parameters.refresh_copies();
   return found;
 }
 

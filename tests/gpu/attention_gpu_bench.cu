@@ -1,161 +1,112 @@
-// Times of attention on the GPU, and of a copy in the same run: the median of runs, over several sets of arrays when
-// they are small enough to stay in the cache.
-//
-//   attention_gpu_bench [part of a name]
-#include <algorithm>
-#include <cstdio>
-#include <functional>
-#include <memory>
-#include <random>
-#include <string>
-
+// Times of attention on the GPU.
 #include "kernels/attention/attention_cuda.h"
-#include "tests/gpu/device_array.h"
+#include "tests/gpu/bench.h"
 
 namespace recite::kernels {
 namespace {
 
-constexpr int repeats = 40;
-constexpr double cache_bytes = 200e6;  // several times that of any GPU so far
-double copy_bytes_per_microsecond;
-
-// The median of microseconds that run(0), run(1), ... take.
-double median_time(const std::function<void(int)>& run) {
-  cudaEvent_t start, stop;
-  require_cuda(cudaEventCreate(&start));
-  require_cuda(cudaEventCreate(&stop));
-  std::vector<float> times;
-  for (int i = -5; i < repeats; ++i) {
-    require_cuda(cudaEventRecord(start));
-    run(i + 5);
-    require_cuda(cudaEventRecord(stop));
-    require_cuda(cudaEventSynchronize(stop));
-    float milliseconds;
-    require_cuda(cudaEventElapsedTime(&milliseconds, start, stop));
-    if (i >= 0) times.push_back(1000 * milliseconds);
-  }
-  cudaEventDestroy(start);
-  cudaEventDestroy(stop);
-  std::nth_element(times.begin(), times.begin() + repeats / 2, times.end());
-  return times[repeats / 2];
-}
-
-std::vector<float> random_numbers(size_t size) {
-  static std::mt19937 random(1);
-  std::vector<float> numbers(size);
-  for (float& x : numbers) x = static_cast<float>(random()) * 0x1p-31f - 1;
-  return numbers;
-}
-
 enum class Kind { plain, rotary, alibi, windows };
+constexpr const char* kind_names[] = {"none", "RoPE", "ALiBi", "Hard-ALiBi"};
 
-struct Positions {
-  Positions(const AttentionShape& shape, Kind kind)
-      : angles(random_numbers(shape.time * shape.head)), slope(std::vector<float>(shape.heads, 0.1f)), window([&] {
-          std::vector<int64_t> windows(shape.heads, INT64_MAX);
-          for (int64_t h = 0; h < shape.heads / 2; ++h) windows[h] = h + 1;
-          return windows;
-        }()) {
-    if (kind == Kind::rotary) position = {shape.head / 4, angles.data(), angles.data()};
-    if (kind == Kind::alibi) position.slope = slope.data();
-    if (kind == Kind::windows) position.window = window.data();
-  }
-  DeviceArray<float> angles, slope;
-  DeviceArray<int64_t> window;
+AttentionPosition<float> position_of(BenchMemory& memory, const AttentionShape& shape, Kind kind) {
   AttentionPosition<float> position;
-};
+  if (kind == Kind::rotary) {
+    position.rotary = shape.head / 4;
+    position.cos = position.sin = memory.random<float>(shape.time * shape.head, -1, 1);
+  }
+  if (kind == Kind::alibi) position.slope = memory.copied(std::vector<float>(shape.heads, 0.1f));
+  if (kind == Kind::windows) {
+    std::vector<int64_t> windows(shape.heads, INT64_MAX);
+    for (int64_t h = 0; h < shape.heads / 2; ++h) windows[h] = h;
+    position.window = memory.copied(windows);
+  }
+  return position;
+}
 
-template <class Element>
-struct Arrays {
-  Arrays(const AttentionShape& s, size_t of_out)
-      : qkv(random_numbers(3 * of_out)),
-        dout(random_numbers(of_out)),
-        out(of_out),
-        dqkv(3 * of_out),
-        log_sum(s.batch * s.heads * s.time),
-        delta(log_sum.size()) {}
-  DeviceArray<Element> qkv, dout, out, dqkv;
-  DeviceArray<float> log_sum, delta;
-};
+// (query, key) pairs with a score.
+double pairs_of(const AttentionShape& shape, Kind kind) {
+  int64_t pairs = 0;
+  for (int64_t h = 0; h < shape.heads; ++h)
+    for (int64_t i = 0; i < shape.time; ++i)
+      pairs += 1 + (kind == Kind::windows && h < shape.heads / 2 ? std::min(i, h) : i);
+  return static_cast<double>(shape.batch * pairs);
+}
 
-void report(const std::string& name, double microseconds, double bytes) {
-  std::printf("%-64s %9.1f us  %7.1f MB  %5.1f %% of a copy\n", name.c_str(), microseconds, bytes * 1e-6,
-              100 * bytes / microseconds / copy_bytes_per_microsecond);
-  std::fflush(stdout);
+nlohmann::ordered_json shape_of(const AttentionShape& shape, Kind kind) {
+  return {{"B", shape.batch},
+          {"H", shape.heads},
+          {"T", shape.time},
+          {"d", shape.head},
+          {"position", kind_names[static_cast<int>(kind)]}};
 }
 
 template <class Element>
-void bench(const std::string& wanted, const char* element, const AttentionShape& shape, Kind kind) {
-  constexpr const char* kinds[] = {"no position", "RoPE", "ALiBi", "Hard-ALiBi"};
-  const std::string name = std::string(element) + " B " + std::to_string(shape.batch) + ", H " +
-                           std::to_string(shape.heads) + ", T " + std::to_string(shape.time) + ", d " +
-                           std::to_string(shape.head) + ", " + kinds[static_cast<int>(kind)];
-  if (name.find(wanted) == std::string::npos) return;
-  const Positions positions(shape, kind);
-  const size_t of_out = shape.batch * shape.time * shape.heads * shape.head;
-  const double bytes = static_cast<double>(of_out * sizeof(Element));
-  std::vector<std::unique_ptr<Arrays<Element>>> sets;
-  do sets.push_back(std::make_unique<Arrays<Element>>(shape, of_out));
-  while (4 * bytes * static_cast<double>(sets.size()) < cache_bytes);
-  const auto set = [&](int i) -> Arrays<Element>& { return *sets[i % sets.size()]; };
+void bench_attention(const Bench& bench, const AttentionShape& shape, Kind kind) {
+  BenchMemory memory;
+  const AttentionPosition<float> position = position_of(memory, shape, kind);
+  const int64_t size = shape.batch * shape.time * shape.heads * shape.head;
+  const int64_t sums = shape.batch * shape.heads * shape.time;
+  const auto bytes = static_cast<double>(size * static_cast<int64_t>(sizeof(Element)));
+  const double flops = 4 * pairs_of(shape, kind) * static_cast<double>(shape.head);  // two products
+  const int64_t turns = turns_of(4 * bytes);
+  Element *qkv = memory.random<Element>(turns * 3 * size, -1, 1), *dout = memory.random<Element>(turns * size, -1, 1);
+  Element *out = memory.unset<Element>(turns * size), *dqkv = memory.unset<Element>(turns * 3 * size);
+  float *log_sum = memory.unset<float>(turns * sums), *delta = memory.unset<float>(sums);
   const auto forward = [&](int i) {
-    attention_forward_cuda(shape, positions.position, set(i).qkv.data(), set(i).out.data(), set(i).log_sum.data(),
-                           nullptr);
+    const int64_t turn = i % turns;
+    attention_forward_cuda(shape, position, qkv + turn * 3 * size, out + turn * size, log_sum + turn * sums, nullptr);
   };
-  report(name + ", forward", median_time(forward), 4 * bytes);
-  const auto backward = [&](int i) {
-    attention_backward_cuda(shape, positions.position, set(i).qkv.data(), set(i).out.data(), set(i).log_sum.data(),
-                            set(i).dout.data(), set(i).dqkv.data(), set(i).delta.data(), nullptr);
-  };
-  report(name + ", backward", median_time(backward), 8 * bytes);
+  for (int i = 0; i < turns; ++i) forward(i);  // for the backward, if the forward is not wanted
+  BenchRow row{"attention", shape_of(shape, kind), dtype_of<Element>(), "forward", 4 * bytes, flops};
+  bench.time(row, forward);
+  row.direction = "backward";
+  row.bytes = 8 * bytes;
+  row.flops = 2.5 * flops;
+  bench.time(row, [&](int i) {
+    const int64_t turn = i % turns;
+    attention_backward_cuda(shape, position, qkv + turn * 3 * size, out + turn * size, log_sum + turn * sums,
+                            dout + turn * size, dqkv + turn * 3 * size, delta, nullptr);
+  });
 }
 
 // A step of decoding, all rows at the same length.
-void bench_decode(const std::string& wanted, const AttentionDecodeShape& shape) {
+void bench_decode(const Bench& bench, const AttentionDecodeShape& shape) {
+  using Element = __nv_bfloat16;
+  BenchMemory memory;
   const auto [batch, heads, head, tokens] = shape;
-  const std::string name = "bf16 decode B " + std::to_string(batch) + ", H " + std::to_string(heads) + ", d " +
-                           std::to_string(head) + ", " + std::to_string(tokens) + " keys, RoPE";
-  if (name.find(wanted) == std::string::npos) return;
-  const size_t size = batch * heads * tokens * head;
-  const Positions positions({batch, tokens, heads, head}, Kind::rotary);
-  const DeviceArray<int32_t> length(std::vector<int32_t>(batch, static_cast<int32_t>(tokens - 1)));
-  const DeviceArray<__nv_bfloat16> qkv(random_numbers(3 * batch * heads * head)), out(batch * heads * head);
-  const DeviceArray<float> workspace(attention_decode_workspace(shape));
+  const AttentionShape whole{batch, tokens, heads, head};
+  const AttentionPosition<float> position = position_of(memory, whole, Kind::rotary);
+  const int64_t size = batch * heads * tokens * head;
+  const int32_t* length = memory.copied(std::vector<int32_t>(batch, static_cast<int32_t>(tokens - 1)));
+  const Element* qkv = memory.random<Element>(3 * batch * heads * head, -1, 1);
+  Element* out = memory.unset<Element>(batch * heads * head);
+  float* workspace = memory.unset<float>(attention_decode_workspace(shape));
   const double bytes = 4.0 * static_cast<double>(size);
-  std::vector<std::unique_ptr<DeviceArray<__nv_bfloat16>>> caches;
-  do caches.push_back(std::make_unique<DeviceArray<__nv_bfloat16>>(random_numbers(2 * size)));
-  while (bytes * static_cast<double>(caches.size()) < cache_bytes && caches.size() < 8);
-  const auto step = [&](int i) {
-    __nv_bfloat16* const cache = caches[i % caches.size()]->data();
-    attention_decode_cuda(shape, positions.position, qkv.data(), length.data(), cache, cache + size, out.data(),
-                          workspace.data(), nullptr);
-  };
-  report(name, median_time(step), bytes);
-}
-
-void run(const std::string& wanted) {
-  const size_t size = 1 << 30;
-  const DeviceArray<char> from(size), to(size);
-  copy_bytes_per_microsecond = 2.0 * size / median_time([&](int) {
-                                 require_cuda(cudaMemcpyAsync(to.data(), from.data(), size, cudaMemcpyDeviceToDevice));
-                               });
-  std::printf("a copy of 1 GiB: %.2f TB/s, read and written\n", copy_bytes_per_microsecond * 1e-6);
-  for (const AttentionShape& shape : {AttentionShape{64, 220, 16, 64}, AttentionShape{8, 1024, 16, 64}})
-    for (const Kind kind : {Kind::plain, Kind::rotary, Kind::alibi, Kind::windows})
-      bench<__nv_bfloat16>(wanted, "bf16", shape, kind);
-  bench<__half>(wanted, "fp16", {64, 220, 16, 64}, Kind::plain);
-  for (const AttentionShape& shape : {AttentionShape{32, 128, 4, 32}, AttentionShape{64, 220, 12, 80},
-                                      AttentionShape{64, 220, 8, 128}, AttentionShape{1, 16384, 16, 64}})
-    bench<__nv_bfloat16>(wanted, "bf16", shape, Kind::rotary);
-  for (const AttentionShape& shape : {AttentionShape{32, 128, 4, 32}, AttentionShape{64, 220, 16, 64}})
-    bench<float>(wanted, "float32", shape, Kind::rotary);
-  for (const AttentionDecodeShape& shape :
-       {AttentionDecodeShape{64, 16, 64, 220}, AttentionDecodeShape{64, 16, 64, 1024},
-        AttentionDecodeShape{1, 16, 64, 1024}, AttentionDecodeShape{1, 16, 64, 16384}})
-    bench_decode(wanted, shape);
+  const int64_t turns = turns_of(bytes);
+  Element* caches = memory.random<Element>(turns * 2 * size, -1, 1);
+  bench.time({"attention", shape_of(whole, Kind::rotary), dtype_of<Element>(), "step", bytes}, [&](int i) {
+    Element* const cache = caches + i % turns * 2 * size;
+    attention_decode_cuda(shape, position, qkv, length, cache, cache + size, out, workspace, nullptr);
+  });
 }
 
 }  // namespace
 }  // namespace recite::kernels
 
-int main(int argc, char** argv) { recite::kernels::run(argc > 1 ? argv[1] : ""); }
+int main(int argc, char** argv) {
+  using namespace recite::kernels;
+  const Bench bench(argc, argv);
+  for (const AttentionShape& shape : {AttentionShape{64, 220, 16, 64}, AttentionShape{8, 1024, 16, 64}})
+    for (const Kind kind : {Kind::plain, Kind::rotary, Kind::alibi, Kind::windows})
+      bench_attention<__nv_bfloat16>(bench, shape, kind);
+  bench_attention<__half>(bench, {64, 220, 16, 64}, Kind::plain);
+  for (const AttentionShape& shape : {AttentionShape{32, 128, 4, 32}, AttentionShape{64, 220, 12, 80},
+                                      AttentionShape{64, 220, 8, 128}, AttentionShape{1, 16384, 16, 64}})
+    bench_attention<__nv_bfloat16>(bench, shape, Kind::rotary);
+  for (const AttentionShape& shape : {AttentionShape{32, 128, 4, 32}, AttentionShape{64, 220, 16, 64}})
+    bench_attention<float>(bench, shape, Kind::rotary);
+  for (const AttentionDecodeShape& shape :
+       {AttentionDecodeShape{64, 16, 64, 220}, AttentionDecodeShape{64, 16, 64, 1024},
+        AttentionDecodeShape{1, 16, 64, 1024}, AttentionDecodeShape{1, 16, 64, 16384}})
+    bench_decode(bench, shape);
+}

@@ -3,12 +3,18 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <cuda_runtime_api.h>
+
+#include <filesystem>
 #include <numeric>
 
+#include "comm/nccl_collective.h"
 #include "eval/evaluate.h"
 #include "models/dropout.h"
 #include "support/rank_main.h"
 #include "train/compare_ranks.h"
+#include "train/flat_parameters.h"
+#include "train/passes.h"
 #include "train/tiny_job.h"
 #include "train/trainer.h"
 
@@ -52,26 +58,115 @@ TEST_P(OnGpu, LogitsAndGradientsAreThoseOfFloat64OnTheCpu) {
 }
 
 // Wide enough for the kernels that use tensor cores, and for those that take vectors.
-TEST_P(OnGpu, Bf16IsNearFloat64OnTheCpu) {
-  Job job = tiny_job(GetParam(), Precision::bf16);
+Job wide_job(Architecture architecture, Precision precision) {
+  Job job = tiny_job(architecture, precision);
   job.model.hidden_size = 128;
   job.model.heads = 2;
   job.model.num_masked_heads = 1;
   job.model.state_dim = 16;
-  expect_near_float64(job, Precision::bf16, 0.06);
+  return job;
+}
+
+TEST_P(OnGpu, Bf16IsNearFloat64OnTheCpu) {
+  expect_near_float64(wide_job(GetParam(), Precision::bf16), Precision::bf16, 0.06);
 }
 
 TEST_P(OnGpu, TrainingStepsHaveTheSameBitsAgain) {
-  Job job = tiny_job(GetParam(), Precision::bf16);
-  job.model.hidden_size = 128;
-  job.model.heads = 2;
-  job.model.num_masked_heads = 1;
+  const Job job = wide_job(GetParam(), Precision::bf16);
   SoloCollective alone;
   Trainer first(job, torch::kCUDA, {alone, alone}), second(job, torch::kCUDA, {alone, alone});
   for (int step = 0; step < 5; ++step) EXPECT_EQ(first.step().loss, second.step().loss) << step;
   for (size_t i = 0; i < first.model().parameters().size(); ++i)
     EXPECT_TRUE(torch::equal(first.model().parameters()[i].tensor, second.model().parameters()[i].tensor))
         << first.model().parameters()[i].name;
+}
+
+// Gradients of the same inputs, four times each: passes as they are, recorded, and replayed.
+TEST_P(OnGpu, RecordedPassesHaveTheBitsOfOthers) {
+  if (GetParam() == Architecture::lstm) return;  // its masks are named on the host: it is not recorded
+  for (const Precision precision : {Precision::float32, Precision::bf16}) {
+    const Job job = wide_job(GetParam(), precision);
+    std::vector<torch::Tensor> gradients[2];
+    for (const bool recorded : {false, true}) {
+      const auto model = make_model(job.model, vocabulary_size(job.task), precision, torch::kCUDA, 3);
+      const FlatParameters parameters(*model);
+      const auto passes = make_passes(torch::Device(torch::kCUDA, 0), recorded);
+      for (int64_t step = 0; step < 6; ++step) {
+        const Batch batch = training_batch(Task(job.task), job.train, step / 2, 0, 8);
+        parameters.gradients().zero_();
+        passes->run(training_inputs(batch, torch::kCUDA), [&](const TrainingInputs& inputs) {
+          const torch::Tensor logits = model->forward(inputs.tokens, {.wanted = inputs.answers.places});
+          answer_loss_sum(logits, inputs.answers.tokens, model->vocabulary()).backward();
+        });
+        gradients[recorded].push_back(parameters.gradients().clone());
+      }
+      EXPECT_EQ(passes->graphs() > 0, recorded);
+    }
+    for (size_t i = 0; i < gradients[0].size(); ++i) EXPECT_TRUE(torch::equal(gradients[0][i], gradients[1][i])) << i;
+  }
+}
+
+TEST_P(OnGpu, ResumedTrainingHasTheBitsOfTrainingNeverStopped) {
+  const Job job = wide_job(GetParam(), Precision::bf16);
+  const std::string folder = testing::TempDir() + "/recite-gpu-resume-" + std::string(name_of(GetParam())) + "-" +
+                             std::to_string(mpi_test::transport().rank());
+  SoloCollective alone;
+  Trainer whole(job, torch::kCUDA, {alone, alone});
+  std::vector<double> losses;
+  for (int step = 0; step < 10; ++step) losses.push_back(whole.step().loss);
+  {
+    Trainer first(job, torch::kCUDA, {alone, alone});
+    for (int step = 0; step < 5; ++step) first.start_step();
+    EXPECT_THROW(first.save(folder), Error);  // before the reports are taken
+    EXPECT_EQ(first.take_reports().size(), 5U);
+    first.save(folder);
+  }
+  Trainer second(job, torch::kCUDA, {alone, alone});
+  EXPECT_NE(second.load(folder), "");
+  for (int step = 5; step < 10; ++step) EXPECT_EQ(second.step().loss, losses[static_cast<size_t>(step)]) << step;
+  std::filesystem::remove_all(folder);
+}
+
+TEST_P(OnGpu, ReportsTakenLaterAreTheSame) {
+  const Job job = wide_job(GetParam(), Precision::bf16);
+  SoloCollective alone;
+  Trainer at_once(job, torch::kCUDA, {alone, alone}), later(job, torch::kCUDA, {alone, alone});
+  std::vector<StepReport> reports;
+  for (int step = 0; step < 8; ++step) {
+    later.start_step();
+    for (const StepReport& report : later.take_reports(2)) reports.push_back(report);
+  }
+  EXPECT_EQ(reports.size(), 6U);
+  for (const StepReport& report : later.take_reports()) reports.push_back(report);
+  for (const StepReport& report : reports) {
+    const StepReport expected = at_once.step();
+    EXPECT_EQ(report.step, expected.step);
+    EXPECT_EQ(report.loss, expected.loss);
+    EXPECT_EQ(report.grad_norm, expected.grad_norm);
+  }
+  EXPECT_EQ(later.captured_passes() > 0, GetParam() != Architecture::lstm);
+}
+
+TEST_P(OnGpu, Bf16FollowsTheCurveOfFloat32) {
+  constexpr int steps = 300, window = 20;
+  std::vector<double> curves[2];
+  for (const Precision precision : {Precision::float32, Precision::bf16}) {
+    Job job = wide_job(GetParam(), precision);
+    job.train.steps = steps;
+    job.train.batch_size = 32;
+    job.train.learning_rate = 1e-3;
+    SoloCollective alone;
+    Trainer trainer(job, torch::kCUDA, {alone, alone});
+    double sum = 0;
+    for (int step = 1; step <= steps; ++step) {
+      sum += trainer.step().loss;
+      if (step % window != 0) continue;
+      curves[precision == Precision::bf16].push_back(sum / window);
+      sum = 0;
+    }
+  }
+  EXPECT_LT(curves[0].back(), 0.9 * curves[0].front());  // it learns something
+  for (size_t i = 0; i < curves[0].size(); ++i) EXPECT_NEAR(curves[1][i] / curves[0][i], 1, 0.05) << i;
 }
 
 TEST_P(OnGpu, RanksTrainAsOneDoes) {
@@ -105,6 +200,73 @@ TEST(DropoutMask, HasTheBitsOfTheCpu) {
       const torch::Tensor actual = dropout_mask(context, 1, 0.65, {3, 5, width}, options.device(torch::kCUDA));
       EXPECT_TRUE(torch::equal(actual.cpu(), expected)) << width;
     }
+  }
+}
+
+// Notes when the first sum could begin, and when the default stream had done what came before the wait for all of them.
+class TimedCollective final : public Collective {
+ public:
+  explicit TimedCollective(Collective& nccl) : nccl_(dynamic_cast<NcclCollective&>(nccl)) {
+    for (cudaEvent_t* event : {&ready_, &begun_, &computed_}) cudaEventCreate(event);
+  }
+  ~TimedCollective() override {
+    for (cudaEvent_t event : {ready_, begun_, computed_}) cudaEventDestroy(event);
+  }
+  int rank() const override { return nccl_.rank(); }
+  int size() const override { return nccl_.size(); }
+  void all_reduce_sum(void* data, size_t count, ElementType type) override { nccl_.all_reduce_sum(data, count, type); }
+  void broadcast(void* data, size_t count, ElementType type, int root) override {
+    nccl_.broadcast(data, count, type, root);
+  }
+  bool overlaps() const override { return true; }
+  void start_all_reduce_sum(void* data, size_t count, ElementType type) override {
+    if (sums++ == 0) {
+      cudaEventRecord(ready_, nullptr);
+      cudaStreamWaitEvent(nccl_.stream(), ready_);
+      cudaEventRecord(begun_, nccl_.stream());
+    }
+    nccl_.start_all_reduce_sum(data, count, type);
+  }
+  void join() override {
+    cudaEventRecord(computed_, nullptr);
+    nccl_.join();
+  }
+  void wait(const std::function<bool()>& done, const char* what) override { nccl_.wait(done, what); }
+
+  // Milliseconds that the backward pass went on after the first sum began.
+  float overlapped() const {
+    float milliseconds = 0;
+    EXPECT_EQ(cudaEventSynchronize(computed_), cudaSuccess);
+    EXPECT_EQ(cudaEventElapsedTime(&milliseconds, begun_, computed_), cudaSuccess);
+    return milliseconds;
+  }
+  int sums = 0;
+
+ private:
+  NcclCollective& nccl_;
+  cudaEvent_t ready_{}, begun_{}, computed_{};
+};
+
+TEST(GradientReducer, SumsBesideTheBackwardPass) {
+  if (mpi_test::transport().size() == 1) return;
+  const auto formed = group_of_all_workers("overlap");
+  for (const Architecture architecture : architectures) {
+    Job job = tiny_job(architecture, Precision::bf16);
+    job.model.hidden_size = 1024;
+    job.model.heads = 16;
+    job.model.layers = architecture == Architecture::mamba ? 8 : 4;
+    job.train.context_length = 220;
+    TimedCollective device(formed->group().device);
+    Trainer trainer(job, torch::kCUDA, {formed->group().host, device});
+    trainer.step();
+    trainer.step();
+    device.sums = 0;
+    trainer.step();
+    EXPECT_GE(device.sums, 3 + 1);  // buckets, and the loss
+    EXPECT_GT(device.overlapped(), 0);
+    if (device.rank() == 0)
+      std::printf("%s: %d sums; the first began %.2f ms before the backward pass ended\n",
+                  std::string(name_of(architecture)).c_str(), device.sums, device.overlapped());
   }
 }
 

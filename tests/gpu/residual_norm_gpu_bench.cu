@@ -1,19 +1,20 @@
 // The residual norm's time on a GPU.
-#include <cstdio>
-
 #include "kernels/residual_norm/residual_norm_cuda.h"
-#include "tests/gpu/queued_bench.h"
+#include "tests/gpu/bench.h"
 
 namespace recite::kernels {
 namespace {
 
 // Two norms: both branches of a parallel residual, and biases; one: an RMSNorm after one branch.
 template <class Element>
-void bench(const char* type, int64_t rows, int64_t D, int norms, double copied) {
+void bench_norm(const Bench& bench, int64_t rows, int64_t D, int norms) {
   BenchMemory memory;
   const ResidualNormShape shape{rows, D, norms, norms == 2, 1e-5};
-  constexpr int64_t turns = 2;  // more than the cache holds
   const int64_t size = rows * D;
+  constexpr auto element = static_cast<double>(sizeof(Element));
+  const double forward_bytes = static_cast<double>(size) * (8 + 2 * norms * element);
+  const double backward_bytes = static_cast<double>(size) * (12 + (norms + 1) * element);
+  const int64_t turns = turns_of(forward_bytes);
   const auto floats = [&](int64_t count) { return memory.random<float>(count, -1, 1); };
   const auto elements = [&](int64_t count) { return memory.random<Element>(count, -1, 1); };
   const bool second = norms == 2;
@@ -38,11 +39,15 @@ void bench(const char* type, int64_t rows, int64_t D, int norms, double copied) 
   const auto outputs = [&](int64_t begin) {
     return ResidualNormOutputs<Element>{sum + begin, {y[0] + begin, y[1] + begin}, mean, rstd};
   };
-  const double forward = queued_microseconds([&](int i) {
+  BenchRow row{
+      "residual norm", {{"R", rows}, {"C", D}, {"norms", norms}}, dtype_of<Element>(), "forward", forward_bytes};
+  bench.time(row, [&](int i) {
     const int64_t begin = i % turns * size;
     residual_norm_forward_cuda<Element>(shape, inputs(begin), outputs(begin), nullptr);
   });
-  const double backward = queued_microseconds([&](int i) {
+  row.direction = "backward";
+  row.bytes = backward_bytes;
+  bench.time(row, [&](int i) {
     const int64_t begin = i % turns * size;
     const Element* const of_y[2] = {dy[0] + begin, after(dy[1], begin)};
     const ResidualNormGradients<Element> gradients{dx + begin,
@@ -53,30 +58,23 @@ void bench(const char* type, int64_t rows, int64_t D, int norms, double copied) 
     residual_norm_backward_cuda<Element>(shape, inputs(begin), outputs(begin), dsum + begin, of_y, gradients, workspace,
                                          nullptr);
   });
-  constexpr auto element = static_cast<double>(sizeof(Element));
-  const double forward_bytes = static_cast<double>(size) * (8 + 2 * norms * element);
-  const double backward_bytes = static_cast<double>(size) * (12 + (norms + 1) * element);
-  std::printf("residual norm %s R%ld C%ld, %d norms: %.1f / %.1f us, %.0f / %.0f MB, %.2f / %.2f of a copy\n", type,
-              rows, D, norms, forward, backward, forward_bytes / 1e6, backward_bytes / 1e6,
-              forward_bytes / forward / copied, backward_bytes / backward / copied);
 }
 
 }  // namespace
 }  // namespace recite::kernels
 
-int main() {
+int main(int argc, char** argv) {
   using namespace recite::kernels;
-  const double copied = copied_bytes_per_microsecond();
-  std::printf("copy: %.0f GB/s\n", copied / 1e3);
-  bench<__nv_bfloat16>("bf16", 14080, 1024, 2, copied);
-  bench<__nv_bfloat16>("bf16", 14080, 1024, 1, copied);
-  bench<float>("float", 14080, 1024, 2, copied);
-  bench<__nv_bfloat16>("bf16", 4096, 128, 2, copied);
-  bench<__nv_bfloat16>("bf16", 131072, 128, 2, copied);
-  bench<__nv_bfloat16>("bf16", 16384, 768, 1, copied);
-  bench<__nv_bfloat16>("bf16", 16384, 2048, 2, copied);
-  bench<__nv_bfloat16>("bf16", 8192, 2560, 1, copied);
-  bench<__nv_bfloat16>("bf16", 8192, 4096, 2, copied);
-  bench<__nv_bfloat16>("bf16", 8192, 8192, 2, copied);
-  bench<__nv_bfloat16>("bf16", 14080, 1022, 2, copied);
+  const Bench bench(argc, argv);
+  bench_norm<__nv_bfloat16>(bench, 14080, 1024, 2);
+  bench_norm<__nv_bfloat16>(bench, 14080, 1024, 1);
+  bench_norm<float>(bench, 14080, 1024, 2);
+  bench_norm<__nv_bfloat16>(bench, 4096, 128, 2);
+  bench_norm<__nv_bfloat16>(bench, 131072, 128, 2);
+  bench_norm<__nv_bfloat16>(bench, 16384, 768, 1);
+  bench_norm<__nv_bfloat16>(bench, 16384, 2048, 2);
+  bench_norm<__nv_bfloat16>(bench, 8192, 2560, 1);
+  bench_norm<__nv_bfloat16>(bench, 8192, 4096, 2);
+  bench_norm<__nv_bfloat16>(bench, 8192, 8192, 2);
+  bench_norm<__nv_bfloat16>(bench, 14080, 1022, 2);
 }

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import tiny_models
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 ROOT = Path(__file__).resolve().parents[2]
-VERBS = ("sweep", "plan", "status", "train", "eval", "pretrained", "sample", "bench", "export", "doctor",
+VERBS = ("sweep", "plan", "status", "train", "eval", "pretrained", "sample", "tokenize", "bench", "export", "doctor",
          "version", "completion")
 
 
@@ -32,7 +33,17 @@ def folder(tmp_path_factory) -> Path:
     tiny_models.make_texts(made / "c4.json.gz")
     tiny_models.make_squad(made / "dev-v2.0.json")
     (made / "configs/quickstart.ini").write_text(re.sub(r"^(steps|every) = .*", r"\1 = 4", text, flags=re.MULTILINE))
+    write_tokenizer(made / "tokenizer.json")
+    (made / "text.txt").write_text("to be or not to be\nwhat it reads\n")
     return made
+
+
+def write_tokenizer(path: Path) -> None:
+    """Of bytes alone."""
+    tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(pre_tokenizers.ByteLevel.alphabet())}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(str(path))
 
 
 def as_run(example: str) -> str:

@@ -215,13 +215,13 @@ TEST_F(C4Copy, DependsOnSeedLengthAndIndexAlone) {
 TEST_F(C4Copy, RefusesWhatCannotBeCopied) {
   EXPECT_EQ(
       refused({.kind = TextTask::c4_copy}),
-      "c4_copy needs texts to copy: set corpus to a file, a folder or a pattern, such as C4's c4-train.*.json.gz");
-  EXPECT_EQ(
-      refused(spec(numbered_texts(9))),
-      folder_ / "corpus.json" +
-          ": has 9 texts, c4_copy needs 10 or more (of plain text, paragraphs parted by blank lines): change corpus");
+      "c4_copy needs texts to copy: set c4_corpus to a file, a folder or a pattern, such as C4's c4-train.*.json.gz");
+  EXPECT_EQ(refused(spec(numbered_texts(9))), folder_ / "corpus.json" +
+                                                  ": has 9 texts, c4_copy needs 10 or more (of plain text, paragraphs "
+                                                  "parted by blank lines): change c4_corpus");
   EXPECT_THAT(refused(spec("one\nparagraph", "a.txt")), HasSubstr("a.txt: has 1 text, c4_copy needs 10"));
   EXPECT_EQ(refused(spec(numbered_texts(10)), 0), "c4_copy copies texts of 1 token or more, not 0: change lengths");
+  EXPECT_EQ(refused(spec(numbered_texts(10)), -3), "c4_copy copies texts of 1 token or more, not -3: change lengths");
   EXPECT_EQ(refused(spec(numbered_texts(10)), 1),
             folder_ / "corpus.json" +
                 ": 11 random pieces of 1 tokens had no second word: choose longer lengths, or another corpus");

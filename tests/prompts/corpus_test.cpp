@@ -78,13 +78,14 @@ TEST(Corpus, IsReadUpToALimit) {
 TEST(Corpus, ThatIsNotThereIsRefused) {
   const TemporaryFolder folder;
   EXPECT_EQ(refusal([&] { read_corpus(folder / "x.json"); }),
-            folder / "x.json" + ": cannot be opened: No such file or directory: change corpus");
+            folder / "x.json" + ": cannot be opened: No such file or directory (c4_corpus)");
   EXPECT_EQ(refusal([&] { read_corpus(folder / "*.json"); }),
-            folder / "*.json" + ": no file has such a name: change corpus");
+            folder / "*.json" + ": no file has such a name: change c4_corpus");
   EXPECT_EQ(refusal([&] { read_corpus(folder.path()); }),
-            folder.path() + ": the folder has no .json, .jsonl or .txt file (.gz or not): change corpus");
+            folder.path() + ": the folder has no .json, .jsonl or .txt file (.gz or not): change c4_corpus");
   std::filesystem::create_directory(folder / "x.json");
-  EXPECT_THAT(refusal([&] { read_corpus(folder / "*.json"); }), HasSubstr("x.json: is a folder, a file is wanted"));
+  EXPECT_THAT(refusal([&] { read_corpus(folder / "*.json"); }),
+              HasSubstr("x.json: is a folder, a file is wanted (c4_corpus)"));
 }
 
 TEST(Corpus, WithoutATextIsRefused) {
@@ -92,7 +93,7 @@ TEST(Corpus, WithoutATextIsRefused) {
   for (const char* text : {"", "\n \n\t\n"}) {
     for (const char* name : {"x.json", "x.txt"}) {
       EXPECT_EQ(refusal([&] { read_corpus(write_file(folder / name, text)); }),
-                folder / name + ": there is no text in it: change corpus");
+                folder / name + ": there is no text in it: change c4_corpus");
     }
     EXPECT_THAT(refusal([&] { read_corpus(write_gzip(folder / "x.gz", text)); }), HasSubstr("there is no text in it"));
   }
@@ -138,7 +139,7 @@ TEST(Corpus, EveryDamagedByteOfGzipDataIsRefused) {
   }
   const std::string path = write_file(folder / "plain.json.gz", json_lines);
   EXPECT_EQ(refusal([&] { read_corpus(path); }),
-            path + ": is named .gz, but does not begin as gzip files do: it is empty or damaged");
+            path + ": is named .gz, but does not begin as gzip files do: it is empty or damaged (c4_corpus)");
 }
 
 }  // namespace

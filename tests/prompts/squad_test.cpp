@@ -165,8 +165,8 @@ TEST_F(Squad, RefusesOtherFilesAndNamesThePlace) {
   const auto refused = [&](const std::string& bytes) {
     return refusal([&] { make_prompt_source(spec(bytes), codec_); });
   };
-  const std::string as_official = " as SQuAD's official JSON has (version 1.1 or 2.0): change corpus";
-  EXPECT_EQ(refused("{\"data\": ["), path + ": is no JSON, or not all of it: change corpus");
+  const std::string as_official = " as SQuAD's official JSON has (version 1.1 or 2.0): change squad_file";
+  EXPECT_EQ(refused("{\"data\": ["), path + ": is no JSON, or not all of it: change squad_file");
   EXPECT_EQ(refused("[]"), path + ": has no array 'data'" + as_official);
   EXPECT_EQ(refused("{\"data\": 3}"), path + ": has no array 'data'" + as_official);
 
@@ -193,9 +193,9 @@ TEST_F(Squad, RefusesOtherFilesAndNamesThePlace) {
 TEST_F(Squad, RefusesWhatCannotRun) {
   const auto refused = [&](const PromptSpec& given) { return refusal([&] { make_prompt_source(given, codec_); }); };
   EXPECT_EQ(refused({.kind = TextTask::squad}),
-            "squad needs its official JSON file, such as dev-v2.0.json: set corpus");
+            "squad needs its official JSON file, such as dev-v2.0.json: set squad_file");
   EXPECT_THAT(refused({.kind = TextTask::squad, .corpus = folder_ / "none"}),
-              testing::HasSubstr("none: cannot be opened"));
+              testing::HasSubstr("none: cannot be opened: No such file or directory (squad_file)"));
   PromptSpec given = four_bins();
   given.squad_bins = 0;
   EXPECT_EQ(refused(given), "squad_bins is 0: set it to the tokens that a bin spans, 1 or more");
@@ -208,7 +208,7 @@ TEST_F(Squad, RefusesWhatCannotRun) {
   EXPECT_EQ(refused(spec(squad_of(fourteen).dump())),
             folder_ / "squad.json" +
                 ": no bin of 50 tokens has 15 contexts with two answered questions, the fullest has 14: "
-                "change squad_bins or corpus");
+                "change squad_bins or squad_file");
   EXPECT_THAT(refused(spec("{\"data\": []}")), testing::HasSubstr("the fullest has 0"));
 
   const auto source = make_prompt_source(four_bins(), codec_);

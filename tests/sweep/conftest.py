@@ -15,6 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests/support"))
+# cuda: the same sweeps on a GPU, where groups train over NCCL.
+DEVICE = os.environ.get("RECITE_TEST_DEVICE", "cpu")
 
 SMALL = """
 [sweep]
@@ -38,7 +40,7 @@ precision = float32
 {train}
 [run]
 log_every = 1
-device = cpu
+device = {device}
 {run}
 [eval]
 lengths = 2, 5
@@ -83,7 +85,8 @@ class Sweep:
         self.results = folder / "results.h5"
 
     def write(self, sweep: str = "model = hard_alibi\ntask = copy", steps: int = 30, train: str = "", run: str = ""):
-        (self.folder / "small.ini").write_text(SMALL.format(sweep=sweep, steps=steps, train=train, run=run))
+        (self.folder / "small.ini").write_text(SMALL.format(sweep=sweep, steps=steps, train=train, run=run,
+                                                                   device=DEVICE))
 
     def start(self, *options: str, workers: int | None = 2) -> Run:
         ranks = ["-n", str(workers)] if workers else []

@@ -10,11 +10,14 @@ ENGLISH = ("the of and copy model length string repeats what it read state space
            "don't we're they've I'm she'll he'd O'Neil 'tis rock'n'roll HELLO World iPhone naïve café").split()
 NUMBERS = ["0", "7", "42", "1234567890", "3.14", "1e-5", "²", "½", "Ⅷ", "٣٤", "१२", "〇", "𝟘", "①"]
 EMOJI = ["😀", "👍🏽", "👩‍👩‍👧‍👦", "🏳️‍🌈", "🇩🇪", "❤️", "☺", "1️⃣", "🫠", "🧑🏿‍🚀", "©", "™"]
-PUNCTUATION = list("!?.,;:'\"()[]{}<>|/\\@#$%^&*-_=+~`") + ["…", "—", "«", "»", "。", "¿", "''", "->", "://", "'s", "' s", "’s"]
-SCRIPTS = [(0x41, 0x5A), (0x61, 0x7A), (0xC0, 0x24F), (0x370, 0x3FF), (0x400, 0x4FF), (0x531, 0x586), (0x5D0, 0x5EA),
-           (0x620, 0x64A), (0x905, 0x939), (0x985, 0x9B9), (0xB85, 0xBB9), (0xE01, 0xE30), (0x10D0, 0x10FF), (0x1200, 0x1248),
-           (0x1E00, 0x1EFF), (0x1F00, 0x1FFF), (0x3041, 0x3096), (0x30A1, 0x30FA), (0x4E00, 0x9FFF), (0xAC00, 0xD7A3),
-           (0xF900, 0xFAD9), (0x10400, 0x1044F), (0x1D400, 0x1D7FF), (0x20000, 0x2A6DF), (0x2F800, 0x2FA1D)]  # fmt: skip
+PUNCTUATION = list("!?.,;:'\"()[]{}<>|/\\@#$%^&*-_=+~`") + [
+    "…", "—", "«", "»", "。", "¿", "''", "->", "://", "'s", "' s", "’s"]  # fmt: skip
+SCRIPTS = [(0x41, 0x5A), (0x61, 0x7A), (0xC0, 0x24F), (0x370, 0x3FF), (0x400, 0x4FF),
+           (0x531, 0x586), (0x5D0, 0x5EA), (0x620, 0x64A), (0x905, 0x939), (0x985, 0x9B9),
+           (0xB85, 0xBB9), (0xE01, 0xE30), (0x10D0, 0x10FF), (0x1200, 0x1248), (0x1E00, 0x1EFF),
+           (0x1F00, 0x1FFF), (0x3041, 0x3096), (0x30A1, 0x30FA), (0x4E00, 0x9FFF), (0xAC00, 0xD7A3),
+           (0xF900, 0xFAD9), (0x10400, 0x1044F), (0x1D400, 0x1D7FF), (0x20000, 0x2A6DF),
+           (0x2F800, 0x2FA1D)]  # fmt: skip
 JAMO = [*range(0x1100, 0x1113), *range(0x1161, 0x1176), *range(0x11A7, 0x11C3)]
 MARKS = [chr(point) for point in range(0x110000) if unicodedata.combining(chr(point))]
 COMPOSING = [chr(point) for point in range(0x110000) if len(unicodedata.decomposition(chr(point)).split()) == 2]
@@ -28,8 +31,8 @@ class Drawn:
         self.draw = random.Random(seed)
         self.added = list(added)
         self.lines = [line for path in SOURCES if path.is_file() for line in path.read_text().splitlines(True)]
-        self.kinds = [self.english, self.code, self.script, self.numbers, self.emoji, self.punctuation, self.spaces,
-                      self.marks, self.decomposed, self.jamo, self.anything, self.repeated, self.added_token]  # fmt: skip
+        self.kinds = [self.english, self.code, self.script, self.numbers, self.emoji, self.punctuation, self.spaces]
+        self.kinds += [self.marks, self.decomposed, self.jamo, self.anything, self.repeated, self.added_token]
 
     def english(self):
         return " ".join(self.draw.choices(ENGLISH, k=self.draw.randint(1, 12)))

@@ -27,7 +27,7 @@ TEST(AnswerLoss, IsTheSumOverTheAnswersOfTheRealTokens) {
   torch::manual_seed(1);
   torch::Tensor logits = torch::randn({2, 3, padded}, torch::kFloat64);
   logits.narrow(2, vocabulary, padded - vocabulary).fill_(50);  // would win any softmax
-  const Answers answers = answers_of(batch, torch::kCPU);
+  const Answers answers = training_inputs(batch, torch::kCPU).answers;
   const torch::Tensor wanted = logits.flatten(0, 1).index_select(0, answers.places);
   const double loss = answer_loss_sum(wanted, answers.tokens, vocabulary).item<double>();
 
@@ -43,7 +43,7 @@ TEST(AnswerLoss, IsTheSumOverTheAnswersOfTheRealTokens) {
 TEST(AnswerLoss, OtherPositionsAndPaddingGetNoGradient) {
   const Batch batch = small_batch();
   torch::Tensor logits = torch::randn({2, 3, 8}, torch::kFloat64).requires_grad_();
-  const Answers answers = answers_of(batch, torch::kCPU);
+  const Answers answers = training_inputs(batch, torch::kCPU).answers;
   answer_loss_sum(logits.flatten(0, 1).index_select(0, answers.places), answers.tokens, 4).backward();
   const torch::Tensor gradient = logits.grad();
   EXPECT_EQ(gradient.narrow(2, 4, 4).abs().max().item<double>(), 0);
@@ -57,15 +57,17 @@ TEST(Answers, AreFilledUpToAMultipleWithPlacesThatCountForNothing) {
   Batch batch;
   batch.rows = 2;
   batch.time = 100;
+  const int64_t multiple = answer_multiple(200);
   for (int i = 0; i < 200; ++i) {
+    batch.inputs.push_back(static_cast<Token>(i % 5));
     batch.targets.push_back(static_cast<Token>(i % 7));
     batch.loss_mask.push_back(i % 5 == 4 ? 1 : 0);
   }
-  const Answers answers = answers_of(batch, torch::kCPU);
-  ASSERT_EQ(answers.places.sizes(), torch::IntArrayRef({answer_multiple}));
+  const Answers answers = training_inputs(batch, torch::kCPU).answers;
+  ASSERT_EQ(answers.places.sizes(), torch::IntArrayRef({multiple}));
   ASSERT_EQ(answers.tokens.sizes(), answers.places.sizes());
   std::vector<bool> seen(200);
-  for (int64_t i = 0; i < answer_multiple; ++i) {
+  for (int64_t i = 0; i < multiple; ++i) {
     const auto place = answers.places[i].item<int64_t>();
     EXPECT_FALSE(seen[place]) << place;
     seen[place] = true;
@@ -93,7 +95,7 @@ TEST_P(LossGradient, IsThatOfFiniteDifferences) {
     context.training = true;
     context.global_row = batch.global_row.data();
     context.first_position = batch.first_position.data();
-    const Answers answers = answers_of(batch, torch::kCPU);
+    const Answers answers = training_inputs(batch, torch::kCPU).answers;
     context.wanted = answers.places;
     return answer_loss_sum(model->forward(inputs, context), answers.tokens, model->vocabulary());
   };

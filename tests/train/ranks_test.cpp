@@ -85,7 +85,6 @@ TEST(NotFiniteLoss, OfOneRankIsThrownByAll) {
       trainer.model().parameters().front().tensor.fill_(std::nan(""));
     }
     EXPECT_THROW(trainer.step(), NotFinite);
-    EXPECT_EQ(trainer.steps_done(), 1);
   });
 }
 
@@ -97,10 +96,80 @@ TEST(GradientReducer, SumsEveryElementOfEveryBucket) {
     for (const int64_t bucket_bytes : {64, 1000, 1 << 20}) {
       ThreadGroup::run(ranks, [&](Group group) {
         torch::Tensor gradients = torch::arange(size, dtype) * (group.rank() + 1);
-        GradientReducer(gradients, group.device, bucket_bytes).reduce();
+        GradientReducer(gradients, group.device, bucket_bytes).finish();
         EXPECT_TRUE(torch::equal(gradients, torch::arange(size, dtype) * (1 + 2 + 3)));
       });
     }
+  }
+}
+
+// Overlaps, and notes what it was asked for.
+class NotedCollective final : public Collective {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 2; }
+  void all_reduce_sum(void*, size_t, ElementType) override { ADD_FAILURE() << "a sum that is waited for"; }
+  void broadcast(void*, size_t, ElementType, int) override {}
+  bool overlaps() const override { return true; }
+  void start_all_reduce_sum(void* data, size_t count, ElementType) override {
+    sums.emplace_back(static_cast<float*>(data), count);
+  }
+  void join() override { ++joins; }
+
+  std::vector<std::pair<float*, size_t>> sums;
+  int joins = 0;
+};
+
+TEST(GradientReducer, BeginsEachBucketOnceWhatItHoldsIsComplete) {
+  NotedCollective device;
+  const torch::Tensor gradients = torch::zeros({100});
+  auto* begin = gradients.data_ptr<float>();
+  GradientReducer reducer(gradients, device, 30 * sizeof(float));  // 30, 30, 30 and 10
+  for (int step = 0; step < 2; ++step) {
+    device.sums.clear();
+    reducer.complete_from(gradients.narrow(0, 95, 5));
+    EXPECT_TRUE(device.sums.empty());
+    reducer.complete_from(gradients.narrow(0, 60, 7));
+    using Sums = std::vector<std::pair<float*, size_t>>;
+    EXPECT_EQ(device.sums, (Sums{{begin + 90, 10}, {begin + 60, 30}}));
+    reducer.complete_from(gradients.narrow(0, 31, 1));
+    EXPECT_EQ(device.sums.size(), 2U);
+    reducer.finish();
+    EXPECT_EQ(device.sums, (Sums{{begin + 90, 10}, {begin + 60, 30}, {begin + 30, 30}, {begin, 30}}));
+    EXPECT_EQ(device.joins, step + 1);
+  }
+}
+
+// The gradients of a model's parameters, as they are when it says that those from one on are complete.
+TEST(GradientsComplete, AreSaidOnlyWhenTheyAre) {
+  for (const Architecture architecture : {Architecture::rope, Architecture::mamba, Architecture::lstm}) {
+    const Job job = tiny_job(architecture, Precision::float64);
+    const auto model = make_model(job.model, vocabulary_size(job.task), Precision::float64, torch::kCPU, 3);
+    const std::vector<Parameter>& parameters = model->parameters();
+    struct Said {
+      size_t from;
+      std::vector<torch::Tensor> gradients;
+    };
+    std::vector<Said> said;
+    ForwardContext context;
+    context.gradients_complete = [&](const torch::Tensor& parameter) {
+      Said now{0, {}};
+      while (!parameters.at(now.from).tensor.is_same(parameter)) ++now.from;
+      for (size_t p = now.from; p < parameters.size(); ++p)
+        now.gradients.push_back(parameters[p].tensor.grad().clone());
+      said.push_back(now);
+    };
+    const torch::Tensor tokens = torch::arange(10).view({2, 5});
+    model->forward(tokens, context).square().sum().backward();
+    ASSERT_EQ(said.size(), static_cast<size_t>(job.model.layers));
+    for (const Said& now : said) {
+      EXPECT_LT(0U, now.from);
+      for (size_t i = 0; i < now.gradients.size(); ++i) {
+        const Parameter& parameter = parameters[now.from + i];
+        EXPECT_TRUE(torch::equal(now.gradients[i], parameter.tensor.grad())) << parameter.name;
+      }
+    }
+    EXPECT_LT(said.back().from, said.front().from);
   }
 }
 

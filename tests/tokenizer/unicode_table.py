@@ -1,9 +1,9 @@
 """Writes unicode_table.inc: which code points are what to Hugging Face's `tokenizers`, found by asking the wheel.
 
-    .venv/bin/python src/tokenizer/unicode_table.py > src/tokenizer/unicode_table.inc
+    .venv/bin/python tests/tokenizer/unicode_table.py > src/tokenizer/unicode_table.inc
 
-The wheel's libraries know different versions of Unicode (of 0.23.3: 16 in its patterns, 9 in NFC), and no library of ours
-knows the same. Each line of the table holds runs of code points: first << 8 | bits (unicode_classes.h).
+The wheel's libraries know different versions of Unicode (of 0.23.3: 16 in its patterns, 9 in NFC), and no library of
+ours knows the same. The table holds runs of code points: first << 8 | bits (src/tokenizer/unicode_classes.h).
 """
 
 import unicodedata

@@ -1,0 +1,278 @@
+#include "kernels/product/product_cuda.h"
+
+#include <cublasLt.h>
+
+#include <array>
+#include <atomic>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "kernels/product/note_difference.h"
+
+namespace recite::kernels {
+
+namespace {
+
+constexpr size_t workspace_bytes = size_t{64} << 20;
+constexpr int most_candidates = 24;
+constexpr int timed_runs = 5;
+
+std::atomic<int> timings = 0;  // ProductTimings that live
+
+void check(cudaError_t error) {
+  if (error != cudaSuccess) throw std::runtime_error(std::string("product on the GPU: ") + cudaGetErrorString(error));
+}
+void check(cublasStatus_t status) {
+  if (status != CUBLAS_STATUS_SUCCESS)
+    throw std::runtime_error(std::string("product on the GPU: ") + cublasLtGetStatusString(status));
+}
+
+// Null where there is no memory left.
+struct Memory {
+  explicit Memory(size_t bytes) {
+    if (cudaMalloc(&data, bytes) == cudaSuccess) return;
+    data = nullptr;
+    cudaGetLastError();
+  }
+  ~Memory() { cudaFree(data); }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+  void* data = nullptr;
+};
+
+struct Events {
+  Events() {
+    check(cudaEventCreate(&begin));
+    check(cudaEventCreate(&end));
+  }
+  ~Events() {
+    cudaEventDestroy(begin);
+    cudaEventDestroy(end);
+  }
+  Events(const Events&) = delete;
+  Events& operator=(const Events&) = delete;
+  cudaEvent_t begin{}, end{};
+};
+
+struct ProductInputs {
+  const __nv_bfloat16 *a, *b, *bias;
+};
+
+// The greatest power of two, up to 256, at whose multiples the address and all rows begin.
+uint32_t alignment_of(const void* pointer, int64_t row_bytes) {
+  const uint64_t bits = reinterpret_cast<uint64_t>(pointer) | static_cast<uint64_t>(row_bytes) | 256;
+  return static_cast<uint32_t>(bits & ~(bits - 1));
+}
+
+// cuBLASLt counts by columns: to it, C transposed = op(B) transposed times op(A) transposed, so that B comes first.
+class Description {
+ public:
+  Description(const ProductShape& shape, cudaDataType_t result, bool with_bias) {
+    check(cublasLtMatmulDescCreate(&product_, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    set(CUBLASLT_MATMUL_DESC_TRANSA, shape.b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
+    set(CUBLASLT_MATMUL_DESC_TRANSB, shape.a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
+    if (with_bias) {
+      set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+      set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, CUDA_R_16BF);
+    }
+    const auto layout = [](cublasLtMatrixLayout_t* made, cudaDataType_t type, int64_t rows, int64_t columns,
+                           int64_t stride) { check(cublasLtMatrixLayoutCreate(made, type, rows, columns, stride)); };
+    if (shape.b_transposed)
+      layout(&first_, CUDA_R_16BF, shape.inner, shape.columns, shape.b_stride);
+    else
+      layout(&first_, CUDA_R_16BF, shape.columns, shape.inner, shape.b_stride);
+    if (shape.a_transposed)
+      layout(&second_, CUDA_R_16BF, shape.rows, shape.inner, shape.a_stride);
+    else
+      layout(&second_, CUDA_R_16BF, shape.inner, shape.rows, shape.a_stride);
+    layout(&result_, result, shape.columns, shape.rows, shape.c_stride);
+  }
+  ~Description() {
+    cublasLtMatrixLayoutDestroy(result_);
+    cublasLtMatrixLayoutDestroy(second_);
+    cublasLtMatrixLayoutDestroy(first_);
+    cublasLtMatmulDescDestroy(product_);
+  }
+  Description(const Description&) = delete;
+  Description& operator=(const Description&) = delete;
+
+  // cuBLASLt's own first choice first.
+  std::vector<cublasLtMatmulAlgo_t> candidates(cublasLtHandle_t handle, const ProductInputs& in,
+                                               const std::array<uint32_t, 3>& alignments) {
+    point_at(in);
+    cublasLtMatmulPreference_t preference{};
+    check(cublasLtMatmulPreferenceCreate(&preference));
+    const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
+      check(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value));
+    };
+    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes);
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignments[1]);
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignments[0]);
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignments[2]);
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignments[2]);
+    std::vector<cublasLtMatmulHeuristicResult_t> found(most_candidates);
+    int count = 0;
+    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, product_, first_, second_, result_, result_,
+                                                                 preference, most_candidates, found.data(), &count);
+    cublasLtMatmulPreferenceDestroy(preference);
+    check(status);
+    std::vector<cublasLtMatmulAlgo_t> algorithms;
+    for (int i = 0; i < count; ++i)
+      if (found[i].state == CUBLAS_STATUS_SUCCESS) algorithms.push_back(found[i].algo);
+    if (algorithms.empty()) throw std::runtime_error("product on the GPU: cuBLASLt has no algorithm for this shape");
+    return algorithms;
+  }
+
+  cublasStatus_t run(cublasLtHandle_t handle, const ProductInputs& in, void* c, bool adds,
+                     const cublasLtMatmulAlgo_t& algorithm, void* workspace, cudaStream_t stream) {
+    point_at(in);
+    const float one = 1, of_c = adds ? 1 : 0;
+    return cublasLtMatmul(handle, product_, &one, in.b, first_, in.a, second_, &of_c, c, result_, c, result_,
+                          &algorithm, workspace, workspace_bytes, stream);
+  }
+
+ private:
+  template <class Value>
+  void set(cublasLtMatmulDescAttributes_t attribute, const Value& value) {
+    check(cublasLtMatmulDescSetAttribute(product_, attribute, &value, sizeof value));
+  }
+  void point_at(const ProductInputs& in) {
+    if (in.bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, in.bias);
+  }
+
+  cublasLtMatmulDesc_t product_{};
+  cublasLtMatrixLayout_t first_{}, second_{}, result_{};
+};
+
+// One device's products: what it needs to run them, and the algorithms chosen so far.
+class Products {
+ public:
+  Products() {
+    check(cublasLtCreate(&handle_));
+    check(cudaMalloc(&workspace_, workspace_bytes));
+  }
+
+  template <class Result>
+  void multiply(const ProductShape& shape, const ProductInputs& in, Result* c, bool adds, cudaStream_t stream) {
+    if (shape.rows < 1 || shape.columns < 1 || shape.inner < 1)
+      throw std::invalid_argument("product on the GPU: an empty matrix");
+    const std::lock_guard lock(mutex_);
+    Description description(shape, std::is_same_v<Result, float> ? CUDA_R_32F : CUDA_R_16BF, in.bias != nullptr);
+    constexpr int64_t element = sizeof(__nv_bfloat16);
+    const std::array<uint32_t, 3> alignments = {alignment_of(in.a, shape.a_stride * element),
+                                                alignment_of(in.b, shape.b_stride * element),
+                                                alignment_of(c, shape.c_stride * static_cast<int64_t>(sizeof(Result)))};
+    const Key key = key_of(shape, alignments, adds, in.bias != nullptr, sizeof(Result));
+    auto known = known_.find(key);
+    if (known == known_.end())
+      known = known_.emplace(key, Known{description.candidates(handle_, in, alignments), 0, false}).first;
+    if (timings > 0 && !known->second.timed && !is_captured(stream)) {
+      const auto bytes = static_cast<size_t>(shape.rows * shape.c_stride) * sizeof(Result);
+      known->second.best = fastest(description, known->second.candidates, in, bytes, adds, stream);
+      known->second.timed = true;
+    }
+    const cublasLtMatmulAlgo_t& algorithm = known->second.candidates[known->second.best];
+    check(description.run(handle_, in, c, adds, algorithm, workspace_, stream));
+  }
+
+ private:
+  using Key = std::array<int64_t, 13>;
+  struct Known {
+    std::vector<cublasLtMatmulAlgo_t> candidates;
+    size_t best;
+    bool timed;
+  };
+
+  static Key key_of(const ProductShape& s, const std::array<uint32_t, 3>& alignments, bool adds, bool bias,
+                    int64_t element) {
+    return {s.rows,        s.columns,     s.inner,    s.a_transposed * 2 + s.b_transposed,
+            s.a_stride,    s.b_stride,    s.c_stride, alignments[0],
+            alignments[1], alignments[2], adds,       bias,
+            element};
+  }
+
+  static bool is_captured(cudaStream_t stream) {
+    cudaStreamCaptureStatus status{};
+    check(cudaStreamIsCapturing(stream, &status));
+    return status != cudaStreamCaptureStatusNone;
+  }
+
+  // The place of the fastest candidate among those that give the bits of the first. Results go to memory of their own.
+  size_t fastest(Description& description, const std::vector<cublasLtMatmulAlgo_t>& candidates, const ProductInputs& in,
+                 size_t bytes, bool adds, cudaStream_t stream) const {
+    const size_t padded = (bytes + 3) / 4 * 4;
+    const Memory expected(padded), got(padded), differs(sizeof(int));
+    if (!expected.data || !got.data || !differs.data) return 0;
+    const auto run = [&](const Memory& into, size_t i) {
+      return description.run(handle_, in, into.data, adds, candidates[i], workspace_, stream);
+    };
+    check(cudaMemsetAsync(expected.data, 0, padded, stream));
+    check(run(expected, 0));
+    const Events events;
+    size_t best = 0;
+    float least = std::numeric_limits<float>::infinity();
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      check(cudaMemsetAsync(got.data, 0, padded, stream));
+      if (run(got, i) != CUBLAS_STATUS_SUCCESS || !equal(expected, got, padded / 4, differs, stream)) continue;
+      check(cudaEventRecord(events.begin, stream));
+      for (int again = 0; again < timed_runs; ++again) check(run(got, i));
+      check(cudaEventRecord(events.end, stream));
+      check(cudaEventSynchronize(events.end));
+      float milliseconds = 0;
+      check(cudaEventElapsedTime(&milliseconds, events.begin, events.end));
+      if (milliseconds >= least) continue;
+      least = milliseconds;
+      best = i;
+    }
+    return best;
+  }
+
+  static bool equal(const Memory& a, const Memory& b, size_t words, const Memory& differs, cudaStream_t stream) {
+    check(cudaMemsetAsync(differs.data, 0, sizeof(int), stream));
+    note_difference(static_cast<const uint32_t*>(a.data), static_cast<const uint32_t*>(b.data),
+                    static_cast<int64_t>(words), static_cast<int*>(differs.data), stream);
+    int found = 0;
+    check(cudaMemcpyAsync(&found, differs.data, sizeof(int), cudaMemcpyDeviceToHost, stream));
+    check(cudaStreamSynchronize(stream));
+    return found == 0;
+  }
+
+  std::mutex mutex_;
+  cublasLtHandle_t handle_{};
+  void* workspace_ = nullptr;
+  std::map<Key, Known> known_;
+};
+
+// Kept to the end of the process: CUDA may be gone before static objects are.
+Products& products_of_this_device() {
+  static std::mutex mutex;
+  static std::map<int, Products*> all;
+  int device = 0;
+  check(cudaGetDevice(&device));
+  const std::lock_guard lock(mutex);
+  Products*& one = all[device];
+  if (!one) one = new Products;
+  return *one;
+}
+
+}  // namespace
+
+ProductTiming::ProductTiming() { ++timings; }
+ProductTiming::~ProductTiming() { --timings; }
+
+void product_cuda(const ProductShape& shape, const __nv_bfloat16* a, const __nv_bfloat16* b, const __nv_bfloat16* bias,
+                  __nv_bfloat16* c, cudaStream_t stream) {
+  products_of_this_device().multiply(shape, {a, b, bias}, c, /*adds=*/false, stream);
+}
+
+void add_product_cuda(const ProductShape& shape, const __nv_bfloat16* a, const __nv_bfloat16* b, float* c,
+                      cudaStream_t stream) {
+  products_of_this_device().multiply(shape, {a, b, nullptr}, c, /*adds=*/true, stream);
+}
+
+}  // namespace recite::kernels

@@ -1,0 +1,43 @@
+// Matrix products on a GPU, by cuBLASLt with algorithms of our choice.
+//
+//   C = op(A) op(B) + bias, in bf16        or        C += op(A) op(B), in float32
+//
+// Matrices lie by rows, each row `stride` elements after the one before. Sums are float32.
+//
+// cuBLASLt offers several algorithms for a product, and its own first choice is often not the fastest. Those that give
+// the SAME BITS as the first choice can be timed, and the fastest be kept: what comes out does not depend on which it
+// is, so that two runs agree.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+namespace recite::kernels {
+
+struct ProductShape {
+  int64_t rows, columns, inner;  // C (rows, columns); op(A) (rows, inner); op(B) (inner, columns)
+  bool a_transposed = false;     // A lies as (inner, rows)
+  bool b_transposed = false;     // B lies as (columns, inner)
+  int64_t a_stride, b_stride, c_stride;
+};
+
+// Queued on `stream`; the device is the current one. Safe to call from several threads. Throw std::invalid_argument for
+// an empty shape, std::runtime_error when CUDA or cuBLASLt refuses. `bias` (columns), or null.
+void product_cuda(const ProductShape& shape, const __nv_bfloat16* a, const __nv_bfloat16* b, const __nv_bfloat16* bias,
+                  __nv_bfloat16* c, cudaStream_t stream);
+void add_product_cuda(const ProductShape& shape, const __nv_bfloat16* a, const __nv_bfloat16* b, float* c,
+                      cudaStream_t stream);
+
+// While one lives, products of shapes that were not timed yet are, in any thread, when they are met (which waits for
+// the device, and takes memory for two results); but for products on a stream that is being captured.
+class ProductTiming {
+ public:
+  ProductTiming();
+  ~ProductTiming();
+  ProductTiming(const ProductTiming&) = delete;
+  ProductTiming& operator=(const ProductTiming&) = delete;
+};
+
+}  // namespace recite::kernels

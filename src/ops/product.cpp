@@ -1,0 +1,68 @@
+#include "ops/product.h"
+
+#include "ops/gpu.h"
+
+namespace recite {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::tensor_list;
+
+// (M, width), whose rows are one stride apart.
+torch::Tensor rows_of(const torch::Tensor& x) {
+  const torch::Tensor rows = x.dim() == 2 ? x : x.reshape({-1, x.size(-1)});
+  return rows.stride(1) == 1 ? rows : rows.contiguous();
+}
+
+std::vector<int64_t> with_width(const std::vector<int64_t>& shape, int64_t width) {
+  std::vector<int64_t> changed = shape;
+  changed.back() = width;
+  return changed;
+}
+
+class ProductFunction : public torch::autograd::Function<ProductFunction> {
+ public:
+  static torch::Tensor forward(AutogradContext* context, torch::Tensor x, torch::Tensor weight, torch::Tensor copy,
+                               std::optional<torch::Tensor> bias, std::optional<torch::Tensor> bias_copy) {
+    const torch::Tensor rows = rows_of(x);
+    context->save_for_backward({rows, weight, copy, bias.value_or(torch::Tensor())});
+    context->saved_data["shape"] = x.sizes().vec();
+    if constexpr (gpu::built) {
+      const torch::Tensor y = gpu::product(rows, copy, bias_copy.value_or(torch::Tensor()));
+      return y.view(with_width(x.sizes().vec(), copy.size(0)));
+    }
+    throw std::logic_error("a product for GPUs in a build without them");
+  }
+
+  static tensor_list backward(AutogradContext* context, tensor_list gradients) {
+    const tensor_list saved = context->get_saved_variables();
+    torch::Tensor weight = saved[1], bias = saved[3], dx;
+    if constexpr (gpu::built) {
+      const torch::Tensor dy = rows_of(gradients[0]);
+      gpu::add_product_weight_gradient(dy, saved[0], weight.mutable_grad());
+      if (bias.defined()) bias.mutable_grad().add_(dy.sum(0, /*keepdim=*/false, torch::kFloat32));
+      if (context->needs_input_grad(0))
+        dx = gpu::product_input_gradient(dy, saved[2]).view(context->saved_data["shape"].toIntVector());
+    }
+    const torch::Tensor none;
+    return {dx, none, none, none, none};
+  }
+};
+
+}  // namespace
+
+bool takes_product(const torch::Tensor& x, const torch::Tensor& copy) {
+  constexpr int64_t multiple = 8;
+  return gpu::takes(x) && x.scalar_type() == torch::kBFloat16 && copy.scalar_type() == torch::kBFloat16 &&
+         copy.size(0) % multiple == 0 && copy.size(1) % multiple == 0 && x.stride(-2) % multiple == 0;
+}
+
+torch::Tensor product(const torch::Tensor& x, const RoundedWeight& weight, const RoundedWeight& bias) {
+  const auto optional = [](const torch::Tensor& tensor) {
+    return tensor.defined() ? std::optional(tensor) : std::nullopt;
+  };
+  return ProductFunction::apply(x, weight.weight, weight.copy, optional(bias.weight), optional(bias.copy));
+}
+
+}  // namespace recite

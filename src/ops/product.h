@@ -1,0 +1,21 @@
+// A product with a weight that is read from a copy in bf16, on a GPU.
+#pragma once
+
+#include <torch/torch.h>
+
+namespace recite {
+
+struct RoundedWeight {
+  torch::Tensor weight;  // float32; its gradient is there, and added to
+  torch::Tensor copy;    // bf16
+};
+
+// Whether product() takes them: on a GPU, with sizes and strides that are multiples of 16 bytes.
+bool takes_product(const torch::Tensor& x, const torch::Tensor& copy);
+
+// x (..., I), bf16, times the transpose of weight (O, I), plus bias (O) where defined: as torch::linear of the copies,
+// for a pass that is followed by its backward. The weights' gradients are added to weight.grad() in float32 by the
+// product itself.
+torch::Tensor product(const torch::Tensor& x, const RoundedWeight& weight, const RoundedWeight& bias);
+
+}  // namespace recite

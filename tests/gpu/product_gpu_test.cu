@@ -1,0 +1,114 @@
+// Products against float64 on the CPU, at the layouts that training uses, timed and not.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "kernels/product/product_cuda.h"
+#include "tests/gpu/device_array.h"
+
+namespace recite::kernels {
+namespace {
+
+struct Case {
+  int64_t rows, columns, inner;
+  bool a_transposed, b_transposed, bias;
+};
+
+// Numbers that bf16 holds, so that the products are exact and only sums are rounded.
+std::vector<float> numbers(int64_t size, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<float> made(static_cast<size_t>(size));
+  for (float& x : made) x = static_cast<float>(static_cast<int>(random() % 255) - 127) / 64;
+  return made;
+}
+
+class Products : public ::testing::TestWithParam<Case> {
+ protected:
+  // With rows that are 8 elements further apart than they need be.
+  static constexpr int64_t gap = 8;
+
+  void SetUp() override {
+    const Case c = GetParam();
+    shape = {c.rows,
+             c.columns,
+             c.inner,
+             c.a_transposed,
+             c.b_transposed,
+             (c.a_transposed ? c.rows : c.inner) + gap,
+             (c.b_transposed ? c.inner : c.columns) + gap,
+             c.columns};
+    a = numbers((c.a_transposed ? c.inner : c.rows) * shape.a_stride, 1);
+    b = numbers((c.b_transposed ? c.columns : c.inner) * shape.b_stride, 2);
+    bias = numbers(c.columns, 3);
+    before = numbers(c.rows * c.columns, 4);
+  }
+
+  double product(int64_t i, int64_t j) const {
+    const Case c = GetParam();
+    double sum = 0;
+    for (int64_t k = 0; k < c.inner; ++k)
+      sum += static_cast<double>(a[c.a_transposed ? k * shape.a_stride + i : i * shape.a_stride + k]) *
+             b[c.b_transposed ? j * shape.b_stride + k : k * shape.b_stride + j];
+    return sum;
+  }
+
+  void run(DeviceArray<__nv_bfloat16>& c) const {
+    const DeviceArray<__nv_bfloat16> on_a(a), on_b(b), on_bias(bias);
+    product_cuda(shape, on_a.data(), on_b.data(), GetParam().bias ? on_bias.data() : nullptr, c.data(), nullptr);
+  }
+  void run(DeviceArray<float>& c) const {
+    const DeviceArray<__nv_bfloat16> on_a(a), on_b(b);
+    add_product_cuda(shape, on_a.data(), on_b.data(), c.data(), nullptr);
+  }
+
+  // `added`: to the product, for each column or each place.
+  template <class Result>
+  void check(const std::vector<float>& added, double rounding) const {
+    const auto result = [&] {
+      DeviceArray<Result> c(before);
+      run(c);
+      return c.numbers();
+    };
+    const std::vector<double> at_first = result();
+    const int64_t columns = GetParam().columns;
+    std::mt19937 random(5);
+    for (int i = 0; i < 2000; ++i) {
+      const int64_t at = static_cast<int64_t>(random() % at_first.size());
+      const double wanted = product(at / columns, at % columns) + added[at % static_cast<int64_t>(added.size())];
+      EXPECT_LE(std::abs(at_first[at] - wanted), rounding * std::abs(wanted) + 1e-5 * GetParam().inner) << at;
+    }
+    std::vector<double> timed;
+    {
+      const ProductTiming timing;
+      timed = result();
+    }
+    EXPECT_EQ(timed, at_first);
+    EXPECT_EQ(result(), at_first);
+  }
+
+  ProductShape shape{};
+  std::vector<float> a, b, bias, before;
+};
+
+TEST_P(Products, InBf16AreThoseOfFloat64AndKeepTheirBits) {
+  check<__nv_bfloat16>(GetParam().bias ? bias : std::vector<float>{0}, 1.0 / 256);
+}
+TEST_P(Products, AddedInFloat32AreThoseOfFloat64AndKeepTheirBits) { check<float>(before, 1e-6); }
+
+INSTANTIATE_TEST_SUITE_P(Shapes, Products,
+                         ::testing::Values(Case{8, 8, 8, false, true, false}, Case{129, 40, 1000, false, true, true},
+                                           Case{1, 1024, 3072, false, true, true},
+                                           Case{1501, 96, 264, false, false, false},
+                                           Case{128, 256, 1201, true, false, false},
+                                           Case{1024, 3072, 1760, true, false, false},
+                                           Case{1760, 4096, 1024, false, true, false}));
+
+TEST(Product, OfAnEmptyMatrixIsRefused) {
+  EXPECT_THROW(add_product_cuda({.rows = 0, .columns = 8, .inner = 8}, nullptr, nullptr, nullptr, nullptr),
+               std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace recite::kernels
