@@ -14,9 +14,9 @@ import pandas
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests/support"))
 # cuda: the same sweeps on a GPU, where groups train over NCCL.
 DEVICE = os.environ.get("RECITE_TEST_DEVICE", "cpu")
-sys.path.append(str(ROOT / "tests/support"))
 
 SMALL = """
 [sweep]
