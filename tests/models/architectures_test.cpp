@@ -110,9 +110,9 @@ TEST_P(Architectures, ForInferenceWeightsLieInThePrecisionThatComputes) {
     EXPECT_EQ(logits.scalar_type(), torch::kFloat32);
     EXPECT_LE(difference(logits, exact), tolerance) << name_of(precision);
     const auto cache = model->new_cache(2, 19);
-    model->read(tokens.narrow(1, 0, 12), *cache);
-    for (int64_t t = 12; t < 18; ++t) model->read(tokens.narrow(1, t, 1), *cache);
-    EXPECT_LE(difference(model->read(tokens.narrow(1, 18, 1), *cache), exact.select(1, 18)), tolerance);
+    model->prefill(tokens.narrow(1, 0, 12), torch::tensor({12, 12}, torch::kInt64), *cache);
+    for (int64_t t = 12; t < 18; ++t) model->step(tokens.select(1, t), *cache);
+    EXPECT_LE(difference(model->step(tokens.select(1, 18), *cache), exact.select(1, 18)), tolerance);
   }
 }
 
