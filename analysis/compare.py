@@ -1,4 +1,4 @@
-"""Checks what arXiv 2402.01032 claims about its synthetic tasks against a results file.
+"""Checks what arXiv 2402.01032 claims about its synthetic tasks and about pretrained models against a results file.
 
 Claims only: none of the paper's accuracies is known here.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from analysis import claims
+from analysis import claims, pretrained_claims
 from analysis.claims import BADLY, FEWER, HOLDS_TO_N, JUST_BEYOND, LITTLE, MARGIN, NEAR_ZERO, PAPER_LENGTH, SOLVED
 from analysis.curves import Data
 
@@ -42,6 +42,17 @@ CLAIMS: tuple[tuple[str, str, claims.Judge], ...] = (
      f"their mean beyond the trained lengths is higher by at most {MARGIN}", claims.prefix_not_better),
     ("Duplicated n-grams: a copy-trained transformer holds to n = 4 and drops from n = 5",
      f"at least {SOLVED} up to n = {HOLDS_TO_N}, less from there on, at the training maximum", claims.duplicates),
+    ("C4 copy: the smallest Pythia copies better than the largest Mamba",
+     f"its mean over the lengths of both is higher by more than {MARGIN}", pretrained_claims.copies_better),
+    (f"C4 copy, shuffled: the largest Mamba is at zero for {pretrained_claims.SHUFFLED_LENGTH} tokens",
+     f"at most {NEAR_ZERO} from there on", pretrained_claims.shuffled_is_lost),
+    ("Phone book: the smallest Pythia (410m) finds more numbers than the largest Mamba (2.8b) from 70 entries",
+     "more at each length of both from there on", pretrained_claims.finds_numbers),
+    ("SQuAD: the largest Pythia and the largest Mamba are equal on short contexts",
+     f"F1 within {pretrained_claims.ALIKE} in the first {pretrained_claims.SHORT_BINS} bins",
+     pretrained_claims.answers_alike_when_short),
+    ("SQuAD: Mamba falls faster with the context", f"its F1 falls by more than {MARGIN} more from first to last bin",
+     pretrained_claims.falls_faster),
 )
 
 

@@ -6,7 +6,7 @@ has as its band the 95 % Wilson interval over the strings measured, where the fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,9 @@ from analysis.views import configuration, current_training, differing, job_optio
 LOSS_POINTS = 150
 
 # The first that a panel has is drawn where no metric was asked for.
-METRIC_ORDER = ("string_accuracy", "f1", "exact_match", "char_accuracy")
+METRIC_ORDER = ("f1", "exact_match", "string_accuracy", "char_accuracy")
+
+SHUFFLED = "c4_copy_shuffled"  # what text_order = random makes of c4_copy here
 
 BAND_OF_STRINGS, BAND_OF_SEEDS, NO_BAND = "strings", "seeds", ""
 
@@ -68,12 +70,9 @@ class Data:
 
 
 def load(results: Results, mode: str | None = None) -> Data:
-    """`mode` is teacher_forced or greedy; by default the former if there is any."""
-    table = tidy_table(results)
-    modes = table["mode"].unique()
-    if mode is None and len(modes):
-        mode = "teacher_forced" if "teacher_forced" in modes else modes[0]
-    table = table[table["mode"] == mode]
+    """`mode` is teacher_forced or greedy; by default the former, of jobs that have any."""
+    results = _shuffled_apart(results)
+    table = _of_mode(tidy_table(results), mode)
     options = job_options(results)
     names, order = _variants(results, table, options)
     jobs = results.jobs[["job", "model"]].assign(train_task=results.jobs["task"], n_gram=_key_sizes(results, options))
@@ -88,6 +87,24 @@ def load(results: Results, mode: str | None = None) -> Data:
         finished=frozenset(states.loc[states["state"] == "done", "job"]),
         jobs=len(results.jobs),
     )
+
+
+def _of_mode(table: pd.DataFrame, mode: str | None) -> pd.DataFrame:
+    forced = table["mode"] == "teacher_forced"
+    if mode is None:
+        return table[forced | ~table["job"].isin(table.loc[forced, "job"])]
+    return table[table["mode"] == mode]
+
+
+def _shuffled_apart(results: Results) -> Results:
+    """Shuffled text is copied as another task, so that it has a panel of its own."""
+    of_jobs = job_options(results).items()
+    shuffled = [job for job, options in of_jobs if options.get("pretrained.text_order") == "random"]
+
+    def renamed(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.assign(task=rows["task"].mask(rows["job"].isin(shuffled) & (rows["task"] == "c4_copy"), SHUFFLED))
+
+    return replace(results, jobs=renamed(results.jobs), evaluations=renamed(results.evaluations))
 
 
 def _key_sizes(results: Results, options: dict[int, dict[str, Any]]) -> list[int]:
@@ -127,6 +144,11 @@ def panels(data: Data) -> list[Panel]:
     """The trained task first, then the others, each with growing n."""
     keys = data.table[["train_task", "task", "n_gram"]].drop_duplicates().itertuples(index=False)
     return sorted((Panel(*key) for key in keys), key=lambda p: (p.train_task, p.train_task != p.task, p.task, p.n_gram))
+
+
+def trained_panels(data: Data) -> list[Panel]:
+    """Those of models that were trained here."""
+    return [panel for panel in panels(data) if (_rows(data, panel)["examples"] > 0).any()]
 
 
 def metric_of(data: Data, panel: Panel, metric: str | None) -> str:
@@ -228,7 +250,7 @@ def _band(
 ) -> tuple[np.ndarray, np.ndarray, str]:
     if values.shape[1] > 1:
         return values.min(axis=1).to_numpy(float), values.max(axis=1).to_numpy(float), BAND_OF_SEEDS
-    if metric == "string_accuracy":
+    if metric in ("string_accuracy", "exact_match"):
         interval = rows.groupby(key)[["string_accuracy_low", "string_accuracy_high"]].last()
         if interval.notna().to_numpy().all():
             return interval.iloc[:, 0].to_numpy(float), interval.iloc[:, 1].to_numpy(float), BAND_OF_STRINGS

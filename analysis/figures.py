@@ -29,6 +29,7 @@ from analysis.curves import (
     loss_panels,
     metric_of,
     panels,
+    trained_panels,
 )
 from analysis.legend import TRAINING_MAXIMUM, draw_legend
 
@@ -56,14 +57,15 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 @styled
 def length_figure(data: Data, metric: str | None = None) -> Figure:
     """Accuracy against string length at each job's last step; a panel for each task."""
-    return _panel_figure(data, panels(data), "Length generalisation", functools.partial(_draw_lengths, data, metric))
+    heading = "Length generalisation" if trained_panels(data) else "Accuracy by length"
+    return _panel_figure(data, panels(data), heading, functools.partial(_draw_lengths, data, metric))
 
 
 @styled
 def efficiency_figure(data: Data, metric: str | None = None, at_length: int | None = None) -> Figure:
     """Accuracy at one length against training strings seen; a panel for each task."""
     draw = functools.partial(_draw_efficiency, data, metric, at_length)
-    return _panel_figure(data, panels(data), "Training efficiency", draw)
+    return _panel_figure(data, trained_panels(data), "Training efficiency", draw)
 
 
 @styled
@@ -74,11 +76,18 @@ def loss_figure(data: Data) -> Figure:
 
 @styled
 def overview_figure(data: Data, metric: str | None = None, at_length: int | None = None) -> Figure:
-    """Length generalisation and training efficiency (the loss, where only one step was measured) side by side."""
+    """Length generalisation and training efficiency (the loss, where only one step was measured) side by side; where
+    nothing was trained, two tasks of pretrained models."""
     figure = _figure(OVERVIEW_SIZE)
     left, right = figure.subplots(1, 2)
-    found = panels(data)
-    if not found:
+    found, asked = trained_panels(data), panels(data)[:2]
+    if not found and asked:
+        curves = _draw_lengths(data, metric, left, asked[0])
+        if len(asked) == 2:
+            curves += _draw_lengths(data, metric, right, asked[1])
+        else:
+            right.set_axis_off()
+    elif not found:
         curves = _draw_nothing(left) + _draw_loss_or_nothing(data, right)
     else:
         panel = _main_panel(data, found)
@@ -145,7 +154,7 @@ def _draw_lengths(data: Data, metric: str | None, axes: Axes, panel: Panel) -> l
         return _draw_nothing(axes, panel.title())
     _draw_trained_lengths(axes, curves)
     _draw_curves(axes, data, curves)
-    axes.set_xlabel("String length")
+    axes.set_xlabel(style.LENGTHS.get(panel.task, "String length"))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 2.5, 5, 10]))
     _accuracy_axis(axes, metric)
     axes.set_title(panel.title())
@@ -284,7 +293,8 @@ def _caption(data: Data, curves: list[Curve]) -> str:
         parts.append(f"Curves: mean over {count} seeds; bands: lowest to highest seed.")
     if BAND_OF_STRINGS in bands:
         one = "Curves of one seed" if BAND_OF_SEEDS in bands else "Bands"
-        parts.append(f"{one}: 95 % Wilson interval over strings.")
+        over = "strings" if trained_panels(data) else "prompts"
+        parts.append(f"{one}: 95 % Wilson interval over {over}.")
     if len(data.finished) < data.jobs:
         parts.append(f"{len(data.finished)} of {data.jobs} jobs done.")
     return " ".join(parts)

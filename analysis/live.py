@@ -17,7 +17,14 @@ from analysis import style
 from analysis.curves import load
 from analysis.figures import OVERVIEW_DPI, overview_figure, save
 from analysis.read import Results, ResultsError, read_results
-from analysis.views import current_evaluations, current_training, is_over, job_options, job_states
+from analysis.views import (
+    current_evaluations,
+    current_training,
+    is_over,
+    is_pretrained,
+    job_options,
+    job_states,
+)
 
 STATES = ("running", "planned", "done", "failed", "stopped")
 BAR = 20  # characters
@@ -110,8 +117,11 @@ def progress(results: Results, states: pd.DataFrame, now: float) -> list[Progres
         steps = int(total[row.Index])
         logged = training[training["job"] == row.job]
         last = logged.iloc[-1] if len(logged) else None
+        measured = evaluations[evaluations["job"] == row.job]
         step = row.started_step if last is None else max(int(last["step"]), row.started_step)
-        length, accuracy = _accuracy(evaluations[evaluations["job"] == row.job], options[row.job])
+        if is_pretrained(options[row.job]):
+            step = len(measured)
+        length, accuracy = _accuracy(measured, options[row.job])
         elapsed = min(now, results.written) - row.started
         pace = (step - row.started_step) / elapsed if elapsed > 0 else 0.0
         found.append(Progress(
@@ -138,11 +148,15 @@ def seconds_left(results: Results, states: pd.DataFrame, running: list[Progress]
 
 
 def _steps(results: Results) -> pd.Series:
-    """Of each job: the updates that its training has."""
+    """Of each job: the updates that its training has; of one that asks a pretrained model, its points."""
+
+    def steps(options: dict) -> int:
+        if is_pretrained(options):
+            return len(options.get("eval.lengths", ()))
+        return int(options.get("train.steps", 0)) * int(options.get("train.epochs", 1))
+
     options = job_options(results)
-    return results.jobs["job"].map(
-        lambda job: int(options[job].get("train.steps", 0)) * int(options[job].get("train.epochs", 1))
-    )
+    return results.jobs["job"].map(lambda job: steps(options[job]))
 
 
 def _accuracy(evaluations: pd.DataFrame, options: dict) -> tuple[int, float]:

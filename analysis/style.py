@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +29,24 @@ MODELS = {
     "mamba": ModelStyle("Mamba", "#D55E00", DASHED, "v", 8.0),
     "lstm": ModelStyle("LSTM", "#4D4D4D", DOTTED, "P", 8.5),
 }
+
+# Pretrained models, known by the name of their folder: one hue a family, the darker the larger.
+FAMILIES = {
+    "pythia": ("#0072B2", SOLID, ("o", "s", "^", "D")),
+    "mamba": ("#D55E00", DASHED, ("v", "P", "X", "p")),
+}
 OTHERS = (("#E69F00", "X"), ("#7B5EA7", "p"), ("#8C6D31", "h"), ("#1B7F8C", "<"))
 
 TASKS = {
     "copy": "copy", "prefix_ngram": "prefix {n}-gram look-up", "suffix_ngram": "suffix {n}-gram look-up",
-    "duplicate_ngram": "copy, duplicated {n}-gram", "c4_copy": "C4 copy", "phone_book": "phone book", "squad": "SQuAD",
+    "duplicate_ngram": "copy, duplicated {n}-gram", "c4_copy": "C4 copy", "c4_copy_shuffled": "C4 copy, shuffled",
+    "phone_book": "phone book", "squad": "SQuAD",
+}
+
+# What the length of a task of text counts.
+LENGTHS = {
+    "c4_copy": "Tokens to copy", "c4_copy_shuffled": "Tokens to copy", "phone_book": "Entries in the phone book",
+    "squad": "Tokens of the passage, at most",
 }
 
 # How an option is told in a legend; others as "layers 12".
@@ -67,17 +81,37 @@ RC = {
 
 
 def model_style(model: str, others: tuple[str, ...] = ()) -> ModelStyle:
-    """A model that is not known takes its place among `others`, the unknown models of the file in order."""
+    """A model that is not known takes its place among `others`, the unknown models of the file."""
     if model in MODELS:
         return MODELS[model]
-    colour, marker = OTHERS[others.index(model) % len(OTHERS) if model in others else 0]
-    line = DASHED if "mamba" in model.lower() else SOLID
-    return ModelStyle(model.rsplit("/", 1)[-1], colour, line, marker)
+    label, family = model.rsplit("/", 1)[-1], family_of(model)
+    alike = sorted({model, *(other for other in others if family_of(other) == family)}, key=model_order)
+    place = alike.index(model)
+    if not family:
+        colour, marker = OTHERS[place % len(OTHERS)]
+        return ModelStyle(label, colour, SOLID, marker)
+    hue, line, markers = FAMILIES[family]
+    return ModelStyle(label, shade(hue, len(alike) - 1 - place, len(alike)), line, markers[place % len(markers)])
 
 
-def model_order(model: str) -> tuple[int, str]:
-    """For sorting: the known models in the order of MODELS, then the others by name."""
-    return (list(MODELS).index(model) if model in MODELS else len(MODELS), model)
+def family_of(model: str) -> str:
+    """Of a pretrained model: pythia, mamba, or "" for any other."""
+    return next((family for family in FAMILIES if family in model.lower()), "")
+
+
+def size_of(model: str) -> float:
+    """The parameters that the name of a pretrained model speaks of: 410m, 2.8b; 0 where it does not."""
+    found = re.search(r"(\d+(?:\.\d+)?)([mb])(?![a-z])", model.lower())
+    return float(found[1]) * {"m": 1e6, "b": 1e9}[found[2]] if found else 0.0
+
+
+def model_order(model: str) -> tuple[int, float, str]:
+    """For sorting: the models of MODELS in that order, then families by size, then the others by name."""
+    if model in MODELS:
+        return list(MODELS).index(model), 0.0, model
+    family = family_of(model)
+    place = list(FAMILIES).index(family) if family else len(FAMILIES)
+    return len(MODELS) + place, size_of(model), model
 
 
 def shade(colour: str, index: int, count: int) -> str:

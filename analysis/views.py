@@ -16,8 +16,8 @@ TABLE_COLUMNS = (
     "string_accuracy_low", "string_accuracy_high", "char_accuracy", "exact_match", "f1", "try", "run",
 )
 
-# Of a job's specification, what decides the trained weights, and so what can tell two curves apart.
-CONFIGURATION = ("task.", "model.", "train.", "eval.stop_")
+# Of a job's specification, what decides the weights and the prompts, and so what can tell two curves apart.
+CONFIGURATION = ("task.", "model.", "train.", "eval.stop_", "pretrained.")
 SEED = "train.seed"
 
 # Options that the table has as columns already.
@@ -104,6 +104,11 @@ def _options(job: Any) -> dict[str, Any]:
     if isinstance(spec, dict):
         options = {**_flatten(spec), **options}
     return options
+
+
+def is_pretrained(options: dict[str, Any]) -> bool:
+    """The job asks a model of a folder, and trains nothing."""
+    return bool(options.get("pretrained.model"))
 
 
 def _flatten(spec: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -26,10 +26,6 @@ const GivenOptions small_model = {{"model.hidden_size", "128"},   {"model.layers
                                   {"model.state_dim", "16"},      {"train.batch_size", "32"},
                                   {"train.context_length", "128"}};
 
-bool gives(const GivenOptions& settings, const std::string& name) {
-  return std::any_of(settings.begin(), settings.end(), [&](const auto& setting) { return setting.first == name; });
-}
-
 std::vector<Job> jobs_to_bench(GivenOptions settings, const Machine& machine) {
   for (const auto& [name, value] : small_model)
     if (!gives(settings, name)) settings.emplace_back(name, value);

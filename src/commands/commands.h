@@ -14,6 +14,7 @@ int plan_command(const std::vector<std::string>& arguments);
 int status_command(const std::vector<std::string>& arguments);
 int train_command(const std::vector<std::string>& arguments);
 int eval_command(const std::vector<std::string>& arguments);
+int pretrained_command(const std::vector<std::string>& arguments);
 int sample_command(const std::vector<std::string>& arguments);
 int tokenize_command(const std::vector<std::string>& arguments);
 int bench_command(const std::vector<std::string>& arguments);

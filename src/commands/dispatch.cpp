@@ -17,9 +17,10 @@ using Command = int (*)(const std::vector<std::string>&);
 const std::map<std::string, Command>& commands() {
   static const std::map<std::string, Command> table = {
       {"sweep", sweep_command},       {"plan", plan_command},     {"status", status_command},
-      {"train", train_command},       {"eval", eval_command},     {"sample", sample_command},
-      {"tokenize", tokenize_command}, {"export", export_command}, {"doctor", doctor_command},
-      {"version", version_command},   {"bench", bench_command},   {"completion", completion_command}};
+      {"train", train_command},       {"eval", eval_command},     {"pretrained", pretrained_command},
+      {"sample", sample_command},     {"export", export_command}, {"doctor", doctor_command},
+      {"tokenize", tokenize_command}, {"bench", bench_command},   {"completion", completion_command},
+      {"version", version_command}};
   return table;
 }
 

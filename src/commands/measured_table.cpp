@@ -4,17 +4,55 @@
 #include <fmt/ostream.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
+#include <string>
 
 namespace recite {
 
+namespace {
+
+struct Column {
+  const char* heading;
+  int width;
+  double EvaluationRow::* value;
+};
+
+constexpr Column letters = {"letters", 9, &EvaluationRow::char_accuracy};
+constexpr Column exact_match = {"exact match", 11, &EvaluationRow::exact_match};
+constexpr Column f1 = {"F1", 9, &EvaluationRow::f1};
+
+std::string number(double value) { return std::isnan(value) ? "-" : fmt::format("{:.4f}", value); }
+
+std::string interval(const EvaluationRow& row) {
+  if (std::isnan(row.string_accuracy_low)) return "-";
+  return fmt::format("{:.4f}..{:.4f}", row.string_accuracy_low, row.string_accuracy_high);
+}
+
+// Those that some row has a value of.
+std::vector<Column> measured_columns(const std::vector<EvaluationRow>& rows) {
+  std::vector<Column> columns;
+  for (const Column& column : {letters, exact_match, f1}) {
+    const bool any =
+        std::any_of(rows.begin(), rows.end(), [&](const EvaluationRow& row) { return !std::isnan(row.*column.value); });
+    if (any) columns.push_back(column);
+  }
+  return columns;
+}
+
+}  // namespace
+
 void print_measured(std::ostream& out, const std::vector<EvaluationRow>& rows) {
-  fmt::print(out, "{:<16} {:>6} {:>6}  {:<14} {:>6}  {:>15}  {:>15}  {:>9}\n", "task", "n_gram", "length", "mode", "n",
-             "string accuracy", "95 % interval", "letters");
+  const std::vector<Column> columns = measured_columns(rows);
+  fmt::print(out, "{:<16} {:>6} {:>6}  {:<14} {:>6}  {:>15}  {:>15}", "task", "n_gram", "length", "mode", "n",
+             "string accuracy", "95 % interval");
+  for (const Column& column : columns) fmt::print(out, "  {:>{}}", column.heading, column.width);
+  fmt::print(out, "\n");
   for (const EvaluationRow& row : rows) {
-    const std::string interval = fmt::format("{:.4f}..{:.4f}", row.string_accuracy_low, row.string_accuracy_high);
-    fmt::print(out, "{:<16} {:>6} {:>6}  {:<14} {:>6}  {:>15.4f}  {:>15}  {:>9.4f}\n", row.task, row.n_gram, row.length,
-               row.mode, row.n, row.string_accuracy, interval, row.char_accuracy);
+    fmt::print(out, "{:<16} {:>6} {:>6}  {:<14} {:>6}  {:>15}  {:>15}", row.task, row.n_gram, row.length, row.mode,
+               row.n, number(row.string_accuracy), interval(row));
+    for (const Column& column : columns) fmt::print(out, "  {:>{}}", number(row.*column.value), column.width);
+    fmt::print(out, "\n");
   }
   out.flush();
 }

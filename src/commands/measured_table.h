@@ -9,6 +9,7 @@
 
 namespace recite {
 
+// Letters, exact match and F1 have columns where there are any.
 void print_measured(std::ostream& out, const std::vector<EvaluationRow>& rows);
 
 // Those rows of `contents` that belong to `jobs`, at each one's last step.

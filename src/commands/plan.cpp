@@ -11,6 +11,7 @@
 #include "commands/commands.h"
 #include "commands/machine.h"
 #include "config/sweep_file.h"
+#include "pretrained/prepare.h"
 #include "results/reader.h"
 #include "results/writer.h"
 #include "sweep/resume.h"
@@ -61,13 +62,17 @@ std::vector<PlanLine> plan_lines(const Sweep& sweep, const ResultsContents& cont
   for (LedgerEntry& entry : entries_to_resume(sweep.jobs, contents, retry_failed, results_path)) {
     PlanLine line{std::move(entry)};
     const auto rate = rates.find(speed_key(line.entry.job));
-    if (rate != rates.end()) line.seconds = training_tokens(line.entry.job) / rate->second;
+    if (rate != rates.end()) line.seconds = job_tokens(line.entry.job) / rate->second;
     lines.push_back(std::move(line));
   }
   return lines;
 }
 
-bool trains(const LedgerEntry& entry) { return entry.state == JobState::planned && !entry.evaluate_only; }
+bool asks(const LedgerEntry& entry) { return entry.state == JobState::planned && entry.job.is_pretrained(); }
+
+bool trains(const LedgerEntry& entry) {
+  return entry.state == JobState::planned && !entry.evaluate_only && !entry.job.is_pretrained();
+}
 
 std::string state_text(const LedgerEntry& entry) {
   if (entry.row < 0) return "new";
@@ -81,24 +86,25 @@ std::string time_text(double seconds) { return std::isnan(seconds) ? "-" : durat
 void print_line(const PlanLine& line, size_t label_width) {
   const Job& job = line.entry.job;
   fmt::print("{}  {:<{}}  {:>10}  {:>8}  {:>9}  {:>5}  {:>11}  {}\n", job.id(), job.label(), label_width,
-             with_prefix(static_cast<double>(parameter_count(job.model, job.task))), with_prefix(training_tokens(job)),
+             with_prefix(static_cast<double>(parameter_count(job))), with_prefix(job_tokens(job)),
              bytes(estimated_memory(job)), job.ranks, trains(line.entry) ? time_text(line.seconds) : "-",
              state_text(line.entry));
 }
 
 void print_totals(const std::vector<PlanLine>& lines, int workers) {
-  size_t to_train = 0, points = 0;
+  size_t to_train = 0, to_ask = 0, points = 0;
   double tokens = 0, worker_seconds = 0;
   for (const PlanLine& line : lines) {
     points += eval_points(line.entry.job).size();
-    if (!trains(line.entry)) continue;
-    ++to_train;
-    tokens += training_tokens(line.entry.job);
+    if (!trains(line.entry) && !asks(line.entry)) continue;
+    ++(trains(line.entry) ? to_train : to_ask);
+    tokens += job_tokens(line.entry.job);
     worker_seconds += line.seconds * line.entry.job.ranks;
   }
-  fmt::print("{} job{}, {} to train; {} evaluation points; {} tokens; time with {} worker{}: {}\n", lines.size(),
-             lines.size() == 1 ? "" : "s", to_train, points, with_prefix(tokens), workers, workers == 1 ? "" : "s",
-             time_text(worker_seconds / workers));
+  const std::string asked = to_ask > 0 ? fmt::format(", {} to ask pretrained models", to_ask) : "";
+  fmt::print("{} job{}, {} to train{}; {} evaluation points; {} tokens; time with {} worker{}: {}\n", lines.size(),
+             lines.size() == 1 ? "" : "s", to_train, asked, points, with_prefix(tokens), workers,
+             workers == 1 ? "" : "s", time_text(worker_seconds / workers));
 }
 
 void print_plan(const Sweep& sweep, const std::vector<PlanLine>& lines, int workers) {
@@ -118,8 +124,8 @@ int plan_command(const std::vector<std::string>& arguments) {
   if (given.help) return static_cast<int>(ExitCode::done);
   const int workers = static_cast<int>(given.integer("workers", 1, 1, 1000000));
   // Without --workers nobody has said how many will train: then only what holds for any number is refused.
-  const Sweep sweep =
-      load_sweep(given.operands.front(), given.settings, this_machine(given.has("workers") ? workers : 0));
+  Sweep sweep = load_sweep(given.operands.front(), given.settings, this_machine(given.has("workers") ? workers : 0));
+  prepare_pretrained(sweep.jobs);
   const std::string results_path = given.text("output").value_or("");
   if (given.has("check")) {
     if (!results_path.empty()) check_results_writable(results_path, sweep.spec.name);

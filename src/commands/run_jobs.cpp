@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "commands/commands.h"
 #include "commands/measured_table.h"
+#include "pretrained/prepare.h"
 #include "results/reader.h"
 #include "sweep/roles.h"
 
@@ -44,12 +45,13 @@ int run_jobs(const std::string& verb, const std::vector<std::string>& arguments,
     SweepRun run;
     run.sweep = load(given, {static_cast<int>(workers.size()), every_worker_has_gpu(workers)});
     refuse_missing_gpu(run.sweep, workers);
+    prepare_pretrained(run.sweep.jobs);
     run.results_path = given.text("output").value_or(run.sweep.spec.name + ".h5");
     run.command = command_text(verb, arguments);
     run.retry_failed = given.has("retry-failed");
     run.max_hours = given.number("max-hours", 0, 0, 24 * 365);
     const ExitCode code = coordinate(transport, workers, run);
-    if (verb == "train") print_measured(std::cout, final_rows(read_results(run.results_path), run.sweep.jobs));
+    if (verb != "sweep") print_measured(std::cout, final_rows(read_results(run.results_path), run.sweep.jobs));
     return code;
   });
 }

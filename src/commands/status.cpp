@@ -41,7 +41,15 @@ std::vector<JobView> in_state(const std::vector<JobView>& views, JobState state,
   return chosen;
 }
 
+bool is_pretrained(const JobRow& job) { return job.train_max_length == 0; }
+
+int64_t points_of(const JobRow& job, const std::vector<EvaluationRow>& evaluations) {
+  return std::count_if(evaluations.begin(), evaluations.end(),
+                       [&](const EvaluationRow& row) { return row.job == job.job; });
+}
+
 std::string label_of(const JobRow& job) {
+  if (is_pretrained(job)) return fmt::format("{} {} seed {}", job.model, job.task, job.seed);
   return fmt::format("{} {} {}..{} seed {}", job.model, job.task, job.train_min_length, job.train_max_length, job.seed);
 }
 
@@ -56,7 +64,8 @@ std::map<int32_t, Row> latest_by_job(const std::vector<Row>& rows) {
   return latest;
 }
 
-// What the job's resolved options say about its length; zeros where the row has no such options.
+// What the job's resolved options say about its length (a pretrained job's steps are its points); zeros where the row
+// has no such options.
 struct Extent {
   int64_t steps = 0;
   double tokens_per_step = 0;
@@ -65,6 +74,7 @@ struct Extent {
 Extent extent_of(const JobRow& job) {
   const auto spec = nlohmann::json::parse(job.spec, nullptr, false);
   if (!spec.is_object() || !spec.contains("train")) return {};
+  if (is_pretrained(job)) return {static_cast<int64_t>(spec.at("eval").at("lengths").size()), 0};
   const auto& train = spec.at("train");
   return {train.value("steps", int64_t{0}) * train.value("epochs", int64_t{1}),
           train.value("batch_size", 0.0) * train.value("context_length", 0.0)};
@@ -116,7 +126,8 @@ void print_counts(std::ostream& out, const std::vector<JobView>& views, bool liv
 void print_running(std::ostream& out, const ResultsContents& contents, const std::vector<JobView>& running) {
   if (running.empty()) return;
   const auto steps = latest_by_job(current_training(contents));
-  const auto points = latest_by_job(current_evaluations(contents));
+  const std::vector<EvaluationRow> evaluations = current_evaluations(contents);
+  const auto points = latest_by_job(evaluations);
   fmt::print(out, "\n{:>5}  {:<36} {:>4} {:>15} {:>10} {:>10}  {:>12}  {}\n", "job", "running", "try", "step", "loss",
              "tokens/s", "left", "string accuracy");
   for (const JobView& view : running) {
@@ -124,8 +135,9 @@ void print_running(std::ostream& out, const ResultsContents& contents, const std
     const auto step = steps.find(view.job.job);
     const TrainingRow at = step == steps.end() ? TrainingRow{} : step->second;
     const auto point = points.find(view.job.job);
+    const int64_t done = is_pretrained(view.job) ? points_of(view.job, evaluations) : at.step;
     fmt::print(out, "{:>5}  {:<36} {:>4} {:>15} {:>10.4f} {:>10}  {:>12}  {}\n", view.job.job, label_of(view.job),
-               view.last.attempt, fmt::format("{}/{}", at.step, extent.steps), at.loss,
+               view.last.attempt, fmt::format("{}/{}", done, extent.steps), at.loss,
                std::isfinite(at.tokens_per_second) ? with_prefix(at.tokens_per_second) : "?",
                duration(seconds_left(extent, at)), point == points.end() ? "-" : accuracy_text(point->second));
   }

@@ -5,13 +5,19 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "commands/commands.h"
-#include "jobs/specs.h"
+#include "jobs/task_limits.h"
 
 namespace recite {
 
 namespace {
 
-const std::vector<std::string> all_sections = {"sweep", "run", "task", "model", "train", "eval"};
+const std::vector<std::string> all_sections = {"sweep", "run", "task", "model", "pretrained", "train", "eval"};
+
+std::vector<std::string> tasks_of_letters() {
+  std::vector<std::string> names = names_of<TaskKind>();
+  std::erase_if(names, [](const std::string& name) { return reads_text(parse_name<TaskKind>(name)); });
+  return names;
+}
 
 Verb sweep_verb() {
   return {
@@ -79,7 +85,7 @@ Verb train_verb() {
       .operands = {},
       .options = {{"output", 'o', "RESULTS", "results file, made or gone on with [train.h5]", {}},
                   {"retry-failed", 0, "", "train again though it failed", {}}},
-      .sections = all_sections,
+      .sections = {"sweep", "run", "task", "model", "train", "eval"},
       .examples = {{"recite train --model T_rope --train_task copy --eval_task copy --min_train_len 5 "
                     "--max_train_len 20 --min_eval_len 20 --max_eval_len 20",
                     "the published code's own example"},
@@ -106,13 +112,36 @@ Verb eval_verb() {
                     "the model reads its own answers"}}};
 }
 
+Verb pretrained_verb() {
+  return {
+      .name = "pretrained",
+      .summary = "Ask a pretrained model to copy text, look up a phone book or answer questions.",
+      .description =
+          "Tasks: c4_copy (a text of so many tokens), phone_book (so many entries), squad (passages of up to so\n"
+          "many tokens). The model is a folder on disk, GPT-NeoX or Mamba in the Hugging Face layout; nothing is\n"
+          "downloaded. Answers are decoded greedily, and the same prompts are put to every model of one tokenizer.",
+      .operands = {},
+      .options = {{"model", 0, "DIR", "folder of the model (config.json, weights, tokenizer.json)", {}},
+                  {"output", 'o', "RESULTS", "results file, made or gone on with [pretrained.h5]", {}},
+                  {"retry-failed", 0, "", "ask again though it failed", {}}},
+      .sections = {"sweep.task", "sweep.ranks_per_job", "run", "pretrained", "train.precision", "eval"},
+      .examples = {{"recite pretrained --model models/pythia-410m --task phone_book --lengths 3,10",
+                    "two sizes of phone book"},
+                   {"recite pretrained --model models/mamba-370m --task c4_copy --c4_corpus c4.json.gz "
+                    "--text_order random --min_eval_len 20 --max_eval_len 40 --eval_len_step 20 -o mamba.h5",
+                    "shuffled text, by published names"},
+                   {"recite pretrained --model models/mamba-370m --task squad --squad_file dev-v2.0.json --log-samples",
+                    "every bin of SQuAD; the answers are kept in pretrained.h5.jobs/"}},
+      .defaults = {{"eval.lengths", "20"}, {"eval.batch_size", "32"}, {"eval.num_batches", "3"}}};
+}
+
 Verb sample_verb() {
   return {
       .name = "sample",
       .summary = "Print strings of a task, with a mark under each token that carries loss.",
       .description = "",
       .operands = {},
-      .options = {{"task", 0, "TASK", "copy, prefix_ngram, suffix_ngram, duplicate_ngram [copy]", names_of<TaskKind>()},
+      .options = {{"task", 0, "TASK", "copy, prefix_ngram, suffix_ngram, duplicate_ngram [copy]", tasks_of_letters()},
                   {"n_gram", 0, "LETTERS", "of the n-gram [0]", {}},
                   {"length", 0, "LETTERS", "of each string [20]", {}},
                   {"count", 0, "N", "strings, or packed rows [5]", {}},
@@ -226,9 +255,9 @@ Verb completion_verb() {
 }  // namespace
 
 const std::vector<Verb>& verbs() {
-  static const std::vector<Verb> table = {sweep_verb(),  plan_verb(),   status_verb(),   train_verb(),
-                                          eval_verb(),   sample_verb(), tokenize_verb(), bench_verb(),
-                                          export_verb(), doctor_verb(), version_verb(),  completion_verb()};
+  static const std::vector<Verb> table = {
+      sweep_verb(),    plan_verb(),  status_verb(), train_verb(),  eval_verb(),    pretrained_verb(), sample_verb(),
+      tokenize_verb(), bench_verb(), export_verb(), doctor_verb(), version_verb(), completion_verb()};
   return table;
 }
 

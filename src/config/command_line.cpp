@@ -33,8 +33,15 @@ std::string folded(std::string name) {
   return name;
 }
 
-bool takes_section(const Verb& verb, const std::string& section) {
-  return std::find(verb.sections.begin(), verb.sections.end(), section) != verb.sections.end();
+bool takes(const Verb& verb, const std::string& section_or_option) {
+  return std::find(verb.sections.begin(), verb.sections.end(), section_or_option) != verb.sections.end();
+}
+
+bool takes(const Verb& verb, const Option& option) { return takes(verb, option.section) || takes(verb, option.name()); }
+
+std::string default_of(const Verb& verb, const Option& option) {
+  const auto own = verb.defaults.find(option.name());
+  return own == verb.defaults.end() ? option.default_text() : own->second;
 }
 
 const VerbOption* own_option(const Verb& verb, const std::string& name) {
@@ -63,7 +70,7 @@ std::string option_help(const Verb& verb, const Option& option) {
   std::string help = option.help;
   if (!option.names.empty() && !option.flag) help += fmt::format(" ({})", fmt::join(option.names, ", "));
   if (option.names.empty()) help += fmt::format(" ({})", option.allowed);
-  if (const std::string value = option.default_text(); !value.empty()) help += fmt::format(" [{}]", value);
+  if (const std::string value = default_of(verb, option); !value.empty()) help += fmt::format(" [{}]", value);
   const std::vector<std::string> aliases = aliases_of(verb, option);
   if (!aliases.empty()) help += fmt::format("; also --{}", fmt::join(aliases, ", --"));
   return help;
@@ -83,13 +90,14 @@ std::vector<po::options_description> groups_of(const Verb& verb) {
   }
   own.add_options()("help,h", "this text");
   for (const std::string& section : verb.sections) {
-    po::options_description& group = groups.emplace_back(fmt::format("[{}]", section), line_width);
+    const std::string heading = fmt::format("[{}]", section.substr(0, section.find('.')));
+    po::options_description& group = groups.emplace_back(heading, line_width);
     for (const Option& option : options()) {
-      if (option.section != section) continue;
+      if (option.section != section && option.name() != section) continue;
       group.add_options()(option.name().c_str(), option_value(option), option_help(verb, option).c_str());
     }
   }
-  if (takes_section(verb, "eval")) {
+  if (takes(verb, "eval")) {
     po::options_description& group = groups.emplace_back("eval.lengths as a range, both ends included", line_width);
     for (const PublishedLength& each : published_lengths)
       group.add_options()(each.name, text_value("LETTERS"), each.help);
@@ -101,7 +109,7 @@ po::options_description accepted(const Verb& verb) {
   po::options_description all;
   for (const po::options_description& group : groups_of(verb)) all.add(group);
   for (const Option& option : options()) {
-    if (!takes_section(verb, option.section)) continue;
+    if (!takes(verb, option)) continue;
     for (const std::string& alias : aliases_of(verb, option))
       all.add_options()(alias.c_str(), option_value(option), "");
   }
@@ -217,7 +225,7 @@ class Sorter {
                                      lengths_.begin()->first));
       }
     }
-    const std::vector<int> usual = EvalSpec{}.lengths;
+    const std::vector<int> usual = read_integers(default_of(verb_, option_named("eval.lengths")), {1});
     const int64_t low = length_of("min_eval_len", usual.front());
     const int64_t high = length_of("max_eval_len", usual.back());
     if (low > high) throw UsageError(fmt::format("--min_eval_len = {} is more than --max_eval_len = {}", low, high));
@@ -272,6 +280,17 @@ Arguments parse_arguments(const Verb& verb, const std::vector<std::string>& argu
   return sorter.finish();
 }
 
+bool gives(const std::vector<std::pair<std::string, std::string>>& settings, const std::string& name) {
+  return std::any_of(settings.begin(), settings.end(), [&](const auto& setting) { return setting.first == name; });
+}
+
+std::vector<std::pair<std::string, std::string>> with_defaults(
+    const Verb& verb, std::vector<std::pair<std::string, std::string>> settings) {
+  for (const auto& [name, value] : verb.defaults)
+    if (!gives(settings, name)) settings.emplace_back(name, value);
+  return settings;
+}
+
 std::string help_text(const Verb& verb) {
   std::ostringstream out;
   out << "Usage: recite " << verb.name;
@@ -291,12 +310,12 @@ std::vector<OptionWord> option_words(const Verb& verb) {
     if (option.letter) words.push_back({fmt::format("-{}", option.letter), !option.value.empty(), option.names});
   }
   for (const Option& option : options()) {
-    if (!takes_section(verb, option.section)) continue;
+    if (!takes(verb, option)) continue;
     words.push_back({"--" + option.name(), !option.flag, option.names});
     for (const std::string& alias : aliases_of(verb, option))
       words.push_back({"--" + alias, !option.flag, option.names});
   }
-  if (takes_section(verb, "eval")) {
+  if (takes(verb, "eval")) {
     for (const PublishedLength& each : published_lengths) words.push_back({fmt::format("--{}", each.name), true, {}});
   }
   return words;

@@ -29,8 +29,9 @@ struct Verb {
   std::string description;            // paragraphs of the help
   std::vector<std::string> operands;  // "FILE": each must be given; "[FILE]": may be
   std::vector<VerbOption> options;
-  std::vector<std::string> sections;  // whose options it takes: {"train", "eval"}
+  std::vector<std::string> sections;  // whose options it takes, or single ones: {"eval", "train.precision"}
   std::vector<Example> examples;
+  std::map<std::string, std::string> defaults = {};  // of the sections' options, where they are not the table's
 };
 
 // What was given to a verb.
@@ -51,6 +52,13 @@ struct Arguments {
 // --min_eval_len, --max_eval_len and --eval_len_step become one eval.lengths (both ends included). Throws UsageError:
 // unknown option with the nearest name, missing or extra operand. With --help nothing else is checked.
 Arguments parse_arguments(const Verb& verb, const std::vector<std::string>& arguments);
+
+// Whether the option is among them, by its full name.
+bool gives(const std::vector<std::pair<std::string, std::string>>& settings, const std::string& name);
+
+// `settings` and the verb's own defaults of what is not in them.
+std::vector<std::pair<std::string, std::string>> with_defaults(
+    const Verb& verb, std::vector<std::pair<std::string, std::string>> settings);
 
 // Usage, description, options from the tables, examples.
 std::string help_text(const Verb& verb);

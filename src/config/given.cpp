@@ -97,7 +97,7 @@ std::string section_text(const GivenSweep& given, const std::string& section) {
       for (const Given& value : found->second) texts.push_back(canonical(option, value.text));
     }
     for (const std::string& text : texts) {
-      if (!text.empty()) out += fmt::format("{} = {}\n", option.key, text);
+      if (!text.empty() || !option.default_text().empty()) out += fmt::format("{} = {}\n", option.key, text);
     }
   }
   return out;

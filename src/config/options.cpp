@@ -138,7 +138,8 @@ std::vector<Option> sweep_options() {
              "of the sweep and its results file; by default the sweep file's name"),
       option("sweep.model", FIELD(job.model.architecture), {}, "architecture; T_rope, T_nope, ... are taken too",
              {"model"}),
-      option("sweep.task", FIELD(job.task.kind), {}, "trained on; duplicate_ngram is for evaluation only",
+      option("sweep.task", FIELD(job.task.kind), {},
+             "trained on; duplicate_ngram only evaluates, and c4_copy, phone_book, squad ask pretrained models",
              {"task", "train_task"}),
       option("sweep.seed", FIELD(job.train.seed), big_count, "of initial weights, training strings and dropout",
              {"seed"}),
@@ -172,6 +173,9 @@ std::vector<Option> run_options() {
       single("run.threads", FIELD(job.run.threads), any_count, "of each worker; 0: cores of the host / its workers"),
       single("run.save_models", FIELD(job.run.save_models), {}, "keep the trained weights, in the Hugging Face layout",
              {"save_models"}),
+      single("run.log_samples", FIELD(job.run.log_samples), {},
+             "of text tasks: keep prompt, gold, prediction and scores in RESULTS.jobs/ID/samples-TASK-LENGTH.jsonl",
+             {"log_samples"}),
   };
 }
 
@@ -199,6 +203,30 @@ std::vector<Option> model_options() {
       option(
           "model.score_quirk", FIELD(job.model.score_quirk), {},
           "published: count head dimensions from 16 on twice in nope, alibi, hard_alibi, as the published code does"),
+  };
+}
+
+std::vector<Option> pretrained_options() {
+  return {
+      option("pretrained.model", FIELD(job.pretrained.model), {},
+             "folder of a model in the Hugging Face layout (config.json, weights): its job trains nothing"),
+      single("pretrained.tokenizer", FIELD(job.pretrained.tokenizer), {},
+             "tokenizer.json; by default that of the model's folder", {"tokenizer"}),
+      single("pretrained.c4_corpus", FIELD(job.pretrained.c4_corpus), {},
+             "c4_copy: texts: JSON lines with \"text\", as C4's .json.gz, or plain; a file, folder or 'pattern*'",
+             {"c4_corpus"}),
+      single("pretrained.squad_file", FIELD(job.pretrained.squad_file), {}, "squad: the official JSON of SQuAD",
+             {"squad_file"}),
+      option("pretrained.text_order", FIELD(job.pretrained.text_order), {},
+             "c4_copy: random shuffles the tokens of each text first", {"text_order"}),
+      option("pretrained.decode_cleanup", FIELD(job.pretrained.decode_cleanup), {},
+             "published: no blank before punctuation in decoded text, as the published code has it"),
+      option("pretrained.squad_bins", FIELD(job.pretrained.squad_bins), positive,
+             "squad: tokens of context that a bin is wide; bins of fewer than 15 contexts are not run", {"squad_bins"}),
+      option("pretrained.squad_contexts", FIELD(job.pretrained.squad_contexts), positive,
+             "squad: contexts asked about in a bin, at most"),
+      option("pretrained.squad_normalisation", FIELD(job.pretrained.squad_normalisation), {},
+             "published: punctuation becomes a blank before answers are compared; official: it is deleted"),
   };
 }
 
@@ -249,7 +277,10 @@ std::vector<Option> eval_options() {
   return {
       option("eval.task", FIELD(job.eval.tasks), {}, "measured; by default the training task", {"eval_task"}),
       option("eval.n_gram", FIELD(job.eval.n_grams), any_count, "letters of the key; by default task.n_gram"),
-      option("eval.lengths", FIELD(job.eval.lengths), positive, "letters of the strings", {"lengths"}),
+      option("eval.lengths", FIELD(job.eval.lengths), positive,
+             "letters of the strings; of text: tokens (c4_copy), entries (phone_book), upper edges of bins, all when "
+             "empty (squad)",
+             {"lengths"}),
       option("eval.batch_size", FIELD(job.eval.batch_size), positive, "strings measured at once", {"eval_batch_size"}),
       option("eval.num_batches", FIELD(job.eval.num_batches), positive, "batches for each length",
              {"eval_num_batches"}),
@@ -278,7 +309,8 @@ std::string folded(std::string name) {
 const std::vector<Option>& options() {
   static const std::vector<Option> table = [] {
     std::vector<Option> all;
-    for (auto section : {sweep_options, run_options, task_options, model_options, train_options, eval_options}) {
+    for (auto section :
+         {sweep_options, run_options, task_options, model_options, pretrained_options, train_options, eval_options}) {
       for (Option& each : section()) all.push_back(std::move(each));
     }
     return all;
@@ -287,7 +319,7 @@ const std::vector<Option>& options() {
 }
 
 const std::vector<std::string>& option_sections() {
-  static const std::vector<std::string> sections = {"sweep", "run", "task", "model", "train", "eval"};
+  static const std::vector<std::string> sections = {"sweep", "run", "task", "model", "pretrained", "train", "eval"};
   return sections;
 }
 

@@ -51,7 +51,7 @@ struct Option {
   std::string default_text() const { return get(Settings{}); }
 };
 
-// In the order of help and of resolved texts: sections sweep, run, task, model, train, eval.
+// In the order of help and of resolved texts: sections sweep, run, task, model, pretrained, train, eval.
 const std::vector<Option>& options();
 const std::vector<std::string>& option_sections();
 

@@ -54,6 +54,7 @@ Settings shared_settings(const GivenSweep& given) {
 Settings settings_at(const GridPoint& point, const Settings& shared, const GivenSweep& given) {
   Settings settings = shared;
   for (const auto& [name, text] : point) option_named(name).set(settings, text);
+  if (settings.job.is_pretrained()) settings.job.eval.mode = EvalMode::greedy;  // the only one that text has
   const auto overrides = given.overrides.find(settings.job.model.architecture);
   if (overrides == given.overrides.end()) return settings;
   for (const auto& [name, value] : overrides->second) option_named(name).set(settings, value.text);
@@ -129,9 +130,9 @@ nlohmann::json beside_training(const Job& job) {
     differing.push_back(fmt::format("{} ({}, {})", option.name(), option.get(one), option.get(other)));
   }
   throw UsageError(fmt::format(
-      "{}: two jobs that differ only in {} train the same weights, and would be one job: give one value, or "
-      "make two sweeps of it",
-      path, fmt::join(differing, " and ")));
+      "{}: two jobs that differ only in {} {}, and would be one job: give one value, or make two sweeps of it", path,
+      fmt::join(differing, " and "),
+      one.job.is_pretrained() ? "ask the same model the same" : "train the same weights"));
 }
 
 std::vector<Job> distinct_jobs(const std::vector<Settings>& points, const std::string& path, const Machine& machine) {
@@ -146,8 +147,7 @@ std::vector<Job> distinct_jobs(const std::vector<Settings>& points, const std::s
       refuse_collision(*first->second, settings, path);
     }
   }
-  std::stable_sort(jobs.begin(), jobs.end(),
-                   [](const Job& a, const Job& b) { return training_cost(a) > training_cost(b); });
+  sort_by_cost(jobs);
   return jobs;
 }
 
@@ -181,15 +181,15 @@ Sweep load_sweep(const std::string& path, const GivenOptions& command_line, cons
   return parse_sweep(text.str(), path, command_line, machine);
 }
 
-Sweep load_single_job(const GivenOptions& command_line, const Machine& machine) {
+Sweep load_single_job(const GivenOptions& command_line, const Machine& machine, const std::string& name) {
   GivenSweep given;
   replace_given(given, command_line);
-  for (const auto& [name, values] : given.options) {
-    if (values.size() < 2 || option_named(name).repeat != Repeat::axis) continue;
+  for (const auto& [option, values] : given.options) {
+    if (values.size() < 2 || option_named(option).repeat != Repeat::axis) continue;
     throw UsageError(
-        fmt::format("--{} was given {} times, for one job: a grid is a sweep file's", name, values.size()));
+        fmt::format("--{} was given {} times, for one job: a grid is a sweep file's", option, values.size()));
   }
-  return build_sweep(std::move(given), "command line", "train", machine);
+  return build_sweep(std::move(given), "command line", name, machine);
 }
 
 Job with_options(const Job& job, const GivenOptions& command_line, const Machine& machine) {

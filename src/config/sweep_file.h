@@ -1,7 +1,7 @@
 // From a sweep file and a command line to checked jobs.
 //
 //   [sweep]            name, model, task, seed, ranks_per_job, max_tries, exclude, only
-//   [run] [task] [model] [train] [eval]
+//   [run] [task] [model] [pretrained] [train] [eval]
 //   [mamba]            options of [model] and [train] for one model
 //
 // A scalar option that is repeated is an axis of the grid. '#' and ';' begin a comment at the start of a line or after
@@ -25,7 +25,7 @@ struct Machine {
 
 struct Sweep {
   SweepSpec spec;
-  std::vector<Job> jobs;  // checked, resolved (no `auto` is left), each id once, biggest first
+  std::vector<Job> jobs;  // checked, resolved (no `auto` is left), each id once, biggest first; no file was looked at
   std::string text;       // an INI text that gives the same sweep again, at most 16384 bytes
 };
 
@@ -39,8 +39,9 @@ Sweep load_sweep(const std::string& path, const GivenOptions& command_line, cons
 Sweep parse_sweep(const std::string& text, const std::string& path, const GivenOptions& command_line,
                   const Machine& machine);
 
-// One job from the command line alone (verb train); an option that is repeated is refused.
-Sweep load_single_job(const GivenOptions& command_line, const Machine& machine);
+// One job from the command line alone (verbs train and pretrained), as a sweep called `name`; an option that is
+// repeated is refused.
+Sweep load_single_job(const GivenOptions& command_line, const Machine& machine, const std::string& name = "train");
 
 // `job` with options of [eval] and [run] given on the command line in place of its own (verb eval), checked again.
 Job with_options(const Job& job, const GivenOptions& command_line, const Machine& machine);

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <type_traits>
 
 #include "base/error.h"
@@ -103,21 +102,15 @@ std::vector<BatchScore> score_batches(Model& model, const Job& job, const EvalPo
   return scores;
 }
 
-double population_deviation(const std::vector<BatchScore>& scores) {
-  double sum = 0, squares = 0;
-  for (const BatchScore& batch : scores) sum += batch.string_accuracy();
-  const double mean = sum / static_cast<double>(scores.size());
-  for (const BatchScore& batch : scores) squares += (batch.string_accuracy() - mean) * (batch.string_accuracy() - mean);
-  return std::sqrt(squares / static_cast<double>(scores.size()));
-}
-
 }  // namespace
 
 EvaluationRow evaluate(Model& model, const Job& job, const EvalPoint& point, Group group,
                        const std::function<void()>& between_batches) {
   const std::vector<BatchScore> scores = score_batches(model, job, point, group, between_batches);
   BatchScore total;
+  std::vector<double> accuracies;
   for (const BatchScore& batch : scores) {
+    accuracies.push_back(batch.string_accuracy());
     total.right_strings += batch.right_strings;
     total.strings += batch.strings;
     total.right_letters += batch.right_letters;
@@ -132,7 +125,7 @@ EvaluationRow evaluate(Model& model, const Job& job, const EvalPoint& point, Gro
   row.mode = name_of(job.eval.mode);
   row.n = static_cast<int64_t>(total.strings);
   row.string_accuracy = total.string_accuracy();
-  row.string_accuracy_std = population_deviation(scores);
+  row.string_accuracy_std = population_deviation(accuracies);
   row.string_accuracy_low = interval.low;
   row.string_accuracy_high = interval.high;
   row.char_accuracy = total.right_letters / total.letters;

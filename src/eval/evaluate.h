@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <vector>
 
 #include "comm/collective.h"
 #include "jobs/job.h"
@@ -21,6 +22,9 @@ namespace recite {
 // `between_batches` is called after each batch; it may throw.
 EvaluationRow evaluate(Model& model, const Job& job, const EvalPoint& point, Group group,
                        const std::function<void()>& between_batches = {});
+
+// Standard deviation of the population (numpy.std). Of at least one value.
+double population_deviation(const std::vector<double>& values);
 
 // Wilson score interval at 95 % for `right` of `n`.
 struct Interval {

@@ -75,6 +75,10 @@ void check_letters(const TaskSpec& task, const char* task_option) {
 }
 
 void check_task(const TaskSpec& task) {
+  if (reads_text(task.kind)) {
+    refuse("sweep.task = {} asks pretrained models, and there is none: set pretrained.model to the folder of one",
+           name_of(task.kind));
+  }
   if (task.vocab_size < 1 || task.vocab_size > 26) refuse("task.vocab_size = {}: 1..26", task.vocab_size);
   if (task.length_answer < 0) refuse("task.length_answer = {}: at least 0 (0: all)", task.length_answer);
   if (task.kind == TaskKind::duplicate_ngram) {
@@ -119,6 +123,12 @@ void check_batches(const Job& job) {
 void check_point(const Job& job, const EvalPoint& point) {
   TaskSpec task = job.task;
   task.kind = point.task;
+  if (reads_text(task.kind)) {
+    refuse(
+        "eval.task = {} asks pretrained models, and this model is trained on letters: use sweep.task with "
+        "pretrained.model",
+        name_of(task.kind));
+  }
   task.n_gram = point.n_gram;
   const char* n_gram_option = job.eval.n_grams.empty() ? "task.n_gram" : "eval.n_gram";
   check_n_gram(task, n_gram_option);
@@ -158,6 +168,60 @@ void check_evaluation(const Job& job) {
   check_stop(job);
 }
 
+constexpr size_t max_model_name = 32;  // of the results file's column
+
+void check_folder(const Job& job) {
+  if (job.model_name().empty() || job.model_name().size() > max_model_name) {
+    refuse(
+        "pretrained.model = {}: the last part of the folder's name tells models apart in results, and takes 1 to {} "
+        "bytes: rename or link it",
+        job.pretrained.model, max_model_name);
+  }
+}
+
+void check_text_task(const Job& job) {
+  const TaskKind kind = job.task.kind;
+  const PretrainedSpec& asked = job.pretrained;
+  if (!reads_text(kind)) {
+    refuse(
+        "sweep.task = {} is made of letters, and pretrained.model = {} reads text: c4_copy, phone_book or squad "
+        "(letters for a model that was trained here: recite eval)",
+        name_of(kind), asked.model);
+  }
+  for (const TaskKind other : job.eval.tasks) {
+    if (other == kind) continue;
+    refuse("eval.task = {}: a pretrained model is asked one task, sweep.task = {}; repeat sweep.task for several",
+           name_of(other), name_of(kind));
+  }
+  if (kind == TaskKind::c4_copy && asked.c4_corpus.empty())
+    refuse("pretrained.c4_corpus is needed for sweep.task = c4_copy: texts, as C4's .json.gz");
+  if (kind == TaskKind::squad && asked.squad_file.empty())
+    refuse("pretrained.squad_file is needed for sweep.task = squad: its official JSON");
+}
+
+void check_text_lengths(const Job& job) {
+  if (job.eval.lengths.empty() && job.task.kind != TaskKind::squad)
+    refuse("eval.lengths is empty: at least one length");
+  constexpr int fewest_entries = 3;  // two examples and the one that is asked for
+  for (const int length : job.eval.lengths) {
+    if (job.task.kind == TaskKind::phone_book && length < fewest_entries)
+      refuse("eval.lengths = {}: a phone book has at least {} entries", length, fewest_entries);
+    if (job.task.kind == TaskKind::squad && length % job.pretrained.squad_bins != 0) {
+      refuse(
+          "eval.lengths = {}: of task squad they are the upper edges of bins, multiples of pretrained.squad_bins = "
+          "{}; empty: all bins",
+          length, job.pretrained.squad_bins);
+    }
+  }
+}
+
+void check_pretrained(const Job& job) {
+  if (job.ranks < 1) refuse("sweep.ranks_per_job = {}: at least 1", job.ranks);
+  check_folder(job);
+  check_text_task(job);
+  check_text_lengths(job);
+}
+
 }  // namespace
 
 std::vector<EvalPoint> eval_points(const Job& job) {
@@ -181,6 +245,7 @@ void check_job(const Job& job) {
     refuse("the job takes {} bytes in the results file, at most {}: shorten eval.lengths (now {} values)", size,
            max_spec_bytes, job.eval.lengths.size());
   }
+  if (job.is_pretrained()) return check_pretrained(job);
   check_task(job.task);
   check_model(job.model);
   check_training_lengths(job);

@@ -52,6 +52,32 @@ Kept kept_per_token(const ModelSpec& model, bool narrow) {
   }
 }
 
+// Prompts of one point: whole batches, or what a bin of SQuAD holds at most.
+int prompts_of_point(const Job& job) {
+  return job.task.kind == TaskKind::squad ? job.pretrained.squad_contexts : job.eval.batch_size * job.eval.num_batches;
+}
+
+// About the tokens of a prompt with the longest answer that is waited for.
+double tokens_of_prompt(const Job& job, int length) {
+  switch (job.task.kind) {
+    case TaskKind::c4_copy:
+      return 2.0 * length + (length + 50.0);
+    case TaskKind::phone_book:
+      return 16.0 * (length + 3) + 50;  // a line: two names of a few tokens, ten digits
+    default:
+      return length + 60.0 + 200;  // two questions and an answer
+  }
+}
+
+// What a transformer or mamba remembers of a sequence of `tokens`, in values of the compute precision: keys and values,
+// or the states of the scan (of four bytes) and the convolution.
+double remembered_bytes(const ModelSpec& model, double tokens, double value) {
+  if (model.architecture == Architecture::mamba) {
+    return model.layers * static_cast<double>(model.inner_size()) * (model.state_dim * 4.0 + model.conv_width * value);
+  }
+  return model.layers * 2.0 * model.hidden_size * tokens * value;
+}
+
 double bytes_per_value(Precision precision) {
   switch (precision) {
     case Precision::bf16:
@@ -62,6 +88,21 @@ double bytes_per_value(Precision precision) {
     default:
       return 4;
   }
+}
+
+constexpr double program = 470e6;       // code and libraries, LibTorch above all
+constexpr double fragmentation = 1.15;  // what the allocator keeps beyond what is in use
+
+double memory_to_evaluate(const Job& job) {
+  const double value = bytes_per_value(job.train.precision);
+  const int rows = std::min(job.eval.batch_size, prompts_of_point(job));
+  double largest = 0;
+  for (const EvalPoint& point : eval_points(job)) {
+    const double tokens = tokens_of_prompt(job, point.length);
+    const double passing = 8.0 * job.model.hidden_size * tokens * value;  // of the prompts, in one layer at a time
+    largest = std::max(largest, remembered_bytes(job.model, tokens, value) + passing);
+  }
+  return program + fragmentation * (static_cast<double>(job.folder.parameters) * value + rows * largest);
 }
 
 }  // namespace
@@ -81,17 +122,34 @@ int64_t parameter_count(const ModelSpec& model, int64_t vocabulary) {
   }
 }
 
-double training_tokens(const Job& job) {
+int64_t parameter_count(const Job& job) {
+  return job.is_pretrained() ? job.folder.parameters : parameter_count(job.model, job.task);
+}
+
+double job_tokens(const Job& job) {
+  if (job.is_pretrained()) {
+    double tokens = 0;
+    for (const EvalPoint& point : eval_points(job))
+      tokens += prompts_of_point(job) * tokens_of_prompt(job, point.length);
+    return tokens;
+  }
   return static_cast<double>(job.train.total_steps()) * job.train.batch_size * job.train.context_length;
 }
 
-double training_cost(const Job& job) {
-  return training_tokens(job) * static_cast<double>(parameter_count(job.model, job.task));
+double job_cost(const Job& job) { return job_tokens(job) * static_cast<double>(parameter_count(job)); }
+
+void sort_by_cost(std::vector<Job>& jobs) {
+  std::stable_sort(jobs.begin(), jobs.end(), [](const Job& a, const Job& b) { return job_cost(a) > job_cost(b); });
 }
 
+int64_t job_steps(const Job& job) {
+  return job.is_pretrained() ? static_cast<int64_t>(eval_points(job).size()) : job.train.total_steps();
+}
+
+bool can_be_shared(const Job& job, int ranks) { return job.is_pretrained() || job.train.batch_size % ranks == 0; }
+
 double estimated_memory(const Job& job) {
-  constexpr double program = 470e6;         // code and libraries, LibTorch above all
-  constexpr double fragmentation = 1.15;    // what the allocator keeps beyond what is in use
+  if (job.is_pretrained()) return memory_to_evaluate(job);
   constexpr double passing_gradients = 10;  // of one layer at a time, values a token in units of hidden_size
   const double master = job.train.precision == Precision::float64 ? 8 : 4;
   const double value = bytes_per_value(job.train.precision);

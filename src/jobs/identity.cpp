@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <filesystem>
+
 #include "jobs/job.h"
 #include "jobs/task_limits.h"
 
@@ -55,6 +57,31 @@ nlohmann::json stopped_when(const Job& job) {
           {"num_batches", eval.num_batches}};
 }
 
+std::string normal_path(const std::string& path) {
+  const std::filesystem::path normal = std::filesystem::path(path).lexically_normal();
+  return (normal.has_filename() ? normal : normal.parent_path()).string();
+}
+
+nlohmann::json asked_and_answered(const Job& job) {
+  const PretrainedSpec& asked = job.pretrained;
+  nlohmann::json out = {{"folder", normal_path(asked.model)},
+                        {"tokenizer", normal_path(asked.tokenizer)},
+                        {"task", name_of(job.task.kind)},
+                        {"decode_cleanup", name_of(asked.decode_cleanup)},
+                        {"precision", name_of(job.train.precision)},
+                        {"seed", job.eval.seed}};
+  if (job.task.kind == TaskKind::c4_copy) {
+    out["file"] = normal_path(asked.c4_corpus);
+    out["text_order"] = name_of(asked.text_order);
+  }
+  if (job.task.kind == TaskKind::squad) {
+    out["file"] = normal_path(asked.squad_file);
+    out["bins"] = {asked.squad_bins, asked.squad_contexts};
+    out["normalisation"] = name_of(asked.squad_normalisation);
+  }
+  return out;
+}
+
 // FNV-1a (Fowler, Noll, Vo), 64 bits.
 uint64_t hash_of(std::string_view text) {
   uint64_t hash = 0xcbf29ce484222325;
@@ -65,6 +92,7 @@ uint64_t hash_of(std::string_view text) {
 }  // namespace
 
 std::string Job::id() const {
+  if (is_pretrained()) return fmt::format("{:016x}", hash_of(asked_and_answered(*this).dump()));
   const nlohmann::json trained = {{"task", trained_task(task)},
                                   {"model", trained_model(model)},
                                   {"train", trained_how(train)},
@@ -72,7 +100,16 @@ std::string Job::id() const {
   return fmt::format("{:016x}", hash_of(trained.dump()));
 }
 
+std::string Job::model_name() const {
+  if (!is_pretrained()) return std::string(name_of(model.architecture));
+  return std::filesystem::path(normal_path(pretrained.model)).filename().string();
+}
+
 std::string Job::label() const {
+  if (is_pretrained()) {
+    const bool shuffled = task.kind == TaskKind::c4_copy && pretrained.text_order == TextOrder::random;
+    return fmt::format("{} {}{} seed {}", model_name(), name_of(task.kind), shuffled ? " random" : "", eval.seed);
+  }
   const std::string key = uses_n_gram(task.kind) ? fmt::format(" n={}", task.n_gram) : "";
   return fmt::format("{} {}{} {}..{} seed {}", name_of(model.architecture), name_of(task.kind), key, train.min_length,
                      train.max_length, train.seed);

@@ -48,6 +48,25 @@ void visit_pretrained(Spec& spec, Visit visit) {
 }
 
 template <class Spec, class Visit>
+void visit_asked(Spec& spec, Visit visit) {
+  visit("model", spec.model);
+  visit("tokenizer", spec.tokenizer);
+  visit("c4_corpus", spec.c4_corpus);
+  visit("squad_file", spec.squad_file);
+  visit("text_order", spec.text_order);
+  visit("decode_cleanup", spec.decode_cleanup);
+  visit("squad_bins", spec.squad_bins);
+  visit("squad_contexts", spec.squad_contexts);
+  visit("squad_normalisation", spec.squad_normalisation);
+}
+
+template <class Facts, class Visit>
+void visit_folder(Facts& facts, Visit visit) {
+  visit("parameters", facts.parameters);
+  visit("vocabulary", facts.vocabulary);
+}
+
+template <class Spec, class Visit>
 void visit_train(Spec& spec, Visit visit) {
   visit("seed", spec.seed);
   visit("steps", spec.steps);
@@ -89,6 +108,7 @@ void visit_run(Spec& spec, Visit visit) {
   visit("log_every", spec.log_every);
   visit("threads", spec.threads);
   visit("save_models", spec.save_models);
+  visit("log_samples", spec.log_samples);
 }
 
 nlohmann::json written(const std::vector<TaskKind>& kinds) {
@@ -160,6 +180,10 @@ void from_json(const nlohmann::json& in, ModelSpec& spec) {
   visit_model(spec, Reader{in});
   visit_pretrained(spec, Reader{in});
 }
+void to_json(nlohmann::json& out, const PretrainedSpec& spec) { visit_asked(spec, Writer{out}); }
+void from_json(const nlohmann::json& in, PretrainedSpec& spec) { visit_asked(spec, Reader{in}); }
+void to_json(nlohmann::json& out, const FolderFacts& facts) { visit_folder(facts, Writer{out}); }
+void from_json(const nlohmann::json& in, FolderFacts& facts) { visit_folder(facts, Reader{in}); }
 void to_json(nlohmann::json& out, const TrainSpec& spec) { visit_train(spec, Writer{out}); }
 void from_json(const nlohmann::json& in, TrainSpec& spec) { visit_train(spec, Reader{in}); }
 void to_json(nlohmann::json& out, const EvalSpec& spec) { visit_eval(spec, Writer{out}); }
@@ -168,14 +192,18 @@ void to_json(nlohmann::json& out, const RunSpec& spec) { visit_run(spec, Writer{
 void from_json(const nlohmann::json& in, RunSpec& spec) { visit_run(spec, Reader{in}); }
 
 void to_json(nlohmann::json& out, const Job& job) {
-  out = {{"task", job.task}, {"model", job.model}, {"train", job.train},
-         {"eval", job.eval}, {"run", job.run},     {"ranks", job.ranks}};
+  out = {{"task", job.task},   {"model", job.model}, {"pretrained", job.pretrained},
+         {"train", job.train}, {"eval", job.eval},   {"run", job.run},
+         {"ranks", job.ranks}};
+  if (job.is_pretrained()) out["folder"] = job.folder;
 }
 
 void from_json(const nlohmann::json& in, Job& job) {
   const Reader reader{in};
   reader("task", job.task);
   reader("model", job.model);
+  reader("pretrained", job.pretrained);
+  reader("folder", job.folder);
   reader("train", job.train);
   reader("eval", job.eval);
   reader("run", job.run);

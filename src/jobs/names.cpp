@@ -37,9 +37,13 @@ struct Names<Architecture> {
 template <>
 struct Names<TaskKind> {
   static constexpr std::string_view noun = "task";
-  static constexpr std::array table = {Name{TaskKind::copy, "copy"}, Name{TaskKind::prefix_ngram, "prefix_ngram"},
+  static constexpr std::array table = {Name{TaskKind::copy, "copy"},
+                                       Name{TaskKind::prefix_ngram, "prefix_ngram"},
                                        Name{TaskKind::suffix_ngram, "suffix_ngram"},
-                                       Name{TaskKind::duplicate_ngram, "duplicate_ngram"}};
+                                       Name{TaskKind::duplicate_ngram, "duplicate_ngram"},
+                                       Name{TaskKind::c4_copy, "c4_copy"},
+                                       Name{TaskKind::phone_book, "phone_book"},
+                                       Name{TaskKind::squad, "squad"}};
 };
 
 template <>
@@ -82,6 +86,25 @@ struct Names<DeviceKind> {
                                        Name{DeviceKind::cuda, "cuda"}};
 };
 
+template <>
+struct Names<TextOrder> {
+  static constexpr std::string_view noun = "text_order";
+  static constexpr std::array table = {Name{TextOrder::standard, "standard"}, Name{TextOrder::random, "random"}};
+};
+
+template <>
+struct Names<DecodeCleanup> {
+  static constexpr std::string_view noun = "decode_cleanup";
+  static constexpr std::array table = {Name{DecodeCleanup::none, "none"}, Name{DecodeCleanup::published, "published"}};
+};
+
+template <>
+struct Names<SquadNormalisation> {
+  static constexpr std::string_view noun = "squad_normalisation";
+  static constexpr std::array table = {Name{SquadNormalisation::published, "published"},
+                                       Name{SquadNormalisation::official, "official"}};
+};
+
 template <class Enum>
 std::string_view find_name(Enum value) {
   for (const Name<Enum>& entry : Names<Enum>::table) {
@@ -106,6 +129,9 @@ std::string_view name_of(ScoreQuirk value) { return find_name(value); }
 std::string_view name_of(Precision value) { return find_name(value); }
 std::string_view name_of(EvalMode value) { return find_name(value); }
 std::string_view name_of(DeviceKind value) { return find_name(value); }
+std::string_view name_of(TextOrder value) { return find_name(value); }
+std::string_view name_of(DecodeCleanup value) { return find_name(value); }
+std::string_view name_of(SquadNormalisation value) { return find_name(value); }
 
 template <class Enum>
 std::vector<std::string> names_of() {
@@ -133,6 +159,9 @@ template ScoreQuirk parse_name<ScoreQuirk>(std::string_view);
 template Precision parse_name<Precision>(std::string_view);
 template EvalMode parse_name<EvalMode>(std::string_view);
 template DeviceKind parse_name<DeviceKind>(std::string_view);
+template TextOrder parse_name<TextOrder>(std::string_view);
+template DecodeCleanup parse_name<DecodeCleanup>(std::string_view);
+template SquadNormalisation parse_name<SquadNormalisation>(std::string_view);
 
 template std::vector<std::string> names_of<Architecture>();
 template std::vector<std::string> names_of<TaskKind>();
@@ -142,5 +171,8 @@ template std::vector<std::string> names_of<ScoreQuirk>();
 template std::vector<std::string> names_of<Precision>();
 template std::vector<std::string> names_of<EvalMode>();
 template std::vector<std::string> names_of<DeviceKind>();
+template std::vector<std::string> names_of<TextOrder>();
+template std::vector<std::string> names_of<DecodeCleanup>();
+template std::vector<std::string> names_of<SquadNormalisation>();
 
 }  // namespace recite

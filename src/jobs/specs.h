@@ -14,13 +14,17 @@ namespace recite {
 
 // arXiv 2402.01032, section 2 and appendix A.
 enum class Architecture { rope, nope, alibi, hard_alibi, mamba, lstm };
-enum class TaskKind { copy, prefix_ngram, suffix_ngram, duplicate_ngram };
+// Those of letters, which models are trained on; then those of text, which pretrained models are asked (src/prompts).
+enum class TaskKind { copy, prefix_ngram, suffix_ngram, duplicate_ngram, c4_copy, phone_book, squad };
 enum class NgramKey { unique, any };        // which keys of a look-up are drawn (tasks/task.h)
 enum class PackedState { carry, reset };    // what a model remembers across the examples packed into one row
 enum class ScoreQuirk { none, published };  // published: head dimensions 16.. count twice in nope, alibi, hard_alibi
 enum class Precision { float32, tf32, bf16, float64, float16 };  // float16: of pretrained models, not for training
 enum class EvalMode { teacher_forced, greedy };
 enum class DeviceKind { automatic, cpu, cuda };
+enum class TextOrder { standard, random };              // of c4_copy: random shuffles the tokens of a text first
+enum class DecodeCleanup { none, published };           // published: no blank before punctuation in decoded text
+enum class SquadNormalisation { published, official };  // published: punctuation becomes a blank; official: goes
 
 // The names that users write. parse_* also takes the published code's names (T_rope, ...), any case, and throws
 // UsageError with the nearest name otherwise.
@@ -32,6 +36,9 @@ std::string_view name_of(ScoreQuirk value);
 std::string_view name_of(Precision value);
 std::string_view name_of(EvalMode value);
 std::string_view name_of(DeviceKind value);
+std::string_view name_of(TextOrder value);
+std::string_view name_of(DecodeCleanup value);
+std::string_view name_of(SquadNormalisation value);
 template <class Enum>
 Enum parse_name(std::string_view text);  // e.g. parse_name<Architecture>("T_rope")
 template <class Enum>
@@ -71,6 +78,25 @@ struct ModelSpec {
   int64_t mlp_size() const { return intermediate_size > 0 ? intermediate_size : int64_t{4} * hidden_size; }
   int64_t inner_size() const { return int64_t{expand} * hidden_size; }
   int64_t delta_rank() const { return dt_rank > 0 ? dt_rank : (hidden_size + 15) / 16; }
+};
+
+// A model that is not trained here but read from a folder, and what it is asked.
+struct PretrainedSpec {
+  std::string model;       // folder in the Hugging Face layout; "": the job trains its model
+  std::string tokenizer;   // tokenizer.json; "": the folder's
+  std::string c4_corpus;   // c4_copy: texts, as shards of C4: a file, a folder or a pattern of names
+  std::string squad_file;  // squad: the official JSON
+  TextOrder text_order = TextOrder::standard;
+  DecodeCleanup decode_cleanup = DecodeCleanup::none;
+  int squad_bins = 50;      // tokens of context that a bin is wide; its upper edge is its length
+  int squad_contexts = 30;  // asked in a bin, at most
+  SquadNormalisation squad_normalisation = SquadNormalisation::published;
+};
+
+// What a pretrained model's folder says of its size, as far as estimates need it (with ModelSpec).
+struct FolderFacts {
+  int64_t parameters = 0;  // 0: the folder was not read
+  int64_t vocabulary = 0;  // rows of the embedding
 };
 
 struct TrainSpec {
@@ -116,6 +142,7 @@ struct RunSpec {
   int64_t log_every = 10;        // steps between rows of /training
   int threads = 0;               // of each worker; 0: cores of the host / workers on it
   bool save_models = false;
+  bool log_samples = false;  // of text tasks: keep each prompt with its prediction and scores
 };
 
 // One cell of /evaluations.
@@ -130,6 +157,10 @@ void to_json(nlohmann::json&, const TaskSpec&);
 void from_json(const nlohmann::json&, TaskSpec&);
 void to_json(nlohmann::json&, const ModelSpec&);
 void from_json(const nlohmann::json&, ModelSpec&);
+void to_json(nlohmann::json&, const PretrainedSpec&);
+void from_json(const nlohmann::json&, PretrainedSpec&);
+void to_json(nlohmann::json&, const FolderFacts&);
+void from_json(const nlohmann::json&, FolderFacts&);
 void to_json(nlohmann::json&, const TrainSpec&);
 void from_json(const nlohmann::json&, TrainSpec&);
 void to_json(nlohmann::json&, const EvalSpec&);

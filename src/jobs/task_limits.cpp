@@ -14,9 +14,13 @@ int max_answer(const TaskSpec& task, int length) {
 
 }  // namespace
 
+bool reads_text(TaskKind kind) {
+  return kind == TaskKind::c4_copy || kind == TaskKind::phone_book || kind == TaskKind::squad;
+}
+
 bool is_lookup(TaskKind kind) { return kind == TaskKind::prefix_ngram || kind == TaskKind::suffix_ngram; }
 
-bool uses_n_gram(TaskKind kind) { return kind != TaskKind::copy; }
+bool uses_n_gram(TaskKind kind) { return is_lookup(kind) || kind == TaskKind::duplicate_ngram; }
 
 int min_length(const TaskSpec& task) {
   if (is_lookup(task.kind)) {

@@ -5,13 +5,16 @@
 
 namespace recite {
 
+// Made of text, for pretrained models; the others are made of letters.
+bool reads_text(TaskKind kind);
+
 // Look-up tasks give the model a key, an n-gram of the string, and ask for what follows it.
 bool is_lookup(TaskKind kind);
 
 // n_gram means something to the task: the look-ups, and duplicate_ngram.
 bool uses_n_gram(TaskKind kind);
 
-// Letters of the shortest string that the task takes; shorter ones are refused before the start.
+// Letters of the shortest string that a task of letters takes; shorter ones are refused before the start.
 //   copy              1
 //   look-ups          n + max(length_answer, 1); with NgramKey::any n + length_answer + 3
 //   duplicate_ngram   n + 1: room for two different n-grams

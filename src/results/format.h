@@ -14,6 +14,10 @@
 // Numbers are little-endian; text is UTF-8 of the given size, padded with NUL; NaN says "not measured"; times are Unix
 // seconds; accuracies are in 0..1.
 //
+// A job that asked a pretrained model trained nothing: its model is the name of the folder, its training lengths are 0,
+// its learning rate is NaN, its seed that of the prompts, and its rows have step and examples 0. A point of n = 0 was
+// not run (its prompts have more tokens than the model has positions); the last event of the job says why.
+//
 // Tables only grow, and a row that is valid never changes. A writer that is stopped in the middle of an append (killed,
 // disk full) leaves at most one row that is not valid, at the end of a table; the next writer puts its first row there.
 // So readers drop rows whose `valid` is not 1, and need no other rule.

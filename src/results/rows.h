@@ -29,12 +29,12 @@ struct RunRow {
 struct JobRow {
   int32_t job = 0;  // row number
   std::string id{};
-  std::string model{};
+  std::string model{};  // architecture, or the last part of a pretrained model's folder
   std::string task{};
-  int32_t train_min_length = 0;
+  int32_t train_min_length = 0;  // of a pretrained job 0
   int32_t train_max_length = 0;
-  int64_t seed = 0;
-  double learning_rate = 0;
+  int64_t seed = 0;          // of a pretrained job that of its prompts
+  double learning_rate = 0;  // of a pretrained job NaN
   int64_t parameters = 0;
   std::string spec{};  // the job as JSON; at most 8192 bytes
 };
@@ -67,14 +67,14 @@ struct EvaluationRow {
   int32_t n_gram = 0;
   int32_t length = 0;
   std::string mode{};  // teacher_forced, greedy
-  int64_t n = 0;       // strings measured
+  int64_t n = 0;       // strings or prompts measured; 0: the point was not run
   double string_accuracy = not_measured;
   double string_accuracy_std = not_measured;  // over batches
   double string_accuracy_low = not_measured;  // Wilson interval, 95 %
   double string_accuracy_high = not_measured;
   double char_accuracy = not_measured;
-  double exact_match = not_measured;
-  double f1 = not_measured;
+  double exact_match = not_measured;  // of text tasks; string_accuracy too, with its interval
+  double f1 = not_measured;           // of squad
 };
 
 // A logged training step.

@@ -138,6 +138,7 @@ bool Coordinator::hear() {
     row.attempt = point->id.attempt;
     row.run = run_number_;
     writer_.append(row);
+    ledger_.measured(point->id, row);
   }
   if (const auto* step = std::get_if<LoggedStep>(&said); step != nullptr && ledger_.is_current(step->id)) {
     TrainingRow row = step->row;
@@ -184,6 +185,7 @@ void Coordinator::start_tries() {
     start.group_name = fmt::format("recite-{}-{}-{}", run_number_, given->id.job, given->id.attempt);
     start.folder = folder_of(entry);
     start.evaluate_only = entry.evaluate_only;
+    if (entry.job.is_pretrained()) start.measured = entry.measured;
     for (const int rank : given->ranks) transport_.send(rank, encode(start));
     outlook_.started(given->id);
     record(given->id.job, given->id.attempt, JobState::running, 0, start.job.ranks, hello_of(given->ranks.front()).host,

@@ -61,6 +61,10 @@ std::string first_line(const std::string& text) { return text.substr(0, text.fin
 
 std::string explain_failure(const std::exception& problem, const Job& job) {
   if (!is_out_of_memory(problem)) return first_line(problem.what());
+  if (job.is_pretrained()) {
+    return fmt::format("out of memory: {}; try --eval.batch_size={} (it is {}; each prompt keeps its answer)",
+                       first_line(problem.what()), std::max(1, job.eval.batch_size / 2), job.eval.batch_size);
+  }
   const int rows = job.train.micro_batch_size > 0 ? job.train.micro_batch_size : job.train.batch_size / job.ranks;
   const std::string smaller =
       rows > 1

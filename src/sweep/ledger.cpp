@@ -15,7 +15,7 @@ int Ledger::group_size(const Job& job) const {
   const int alive = static_cast<int>(alive_.size());
   if (job.ranks <= alive) return job.ranks;
   int size = alive;
-  while (size > 1 && job.train.batch_size % size != 0) --size;
+  while (size > 1 && !can_be_shared(job, size)) --size;
   return size;
 }
 
@@ -56,7 +56,8 @@ void Ledger::worsen(Running& running, JobState state, int64_t step, const std::s
     }
   };
   running.step = std::max(running.step, step);
-  if (badness(state) <= badness(running.worst)) return;
+  if (badness(state) < badness(running.worst)) return;
+  if (state == running.worst && !running.message.empty()) return;  // of equals the first that says why
   running.worst = state;
   running.message = message;
 }
@@ -97,6 +98,13 @@ std::optional<Verdict> Ledger::end_if_complete(std::vector<Running>::iterator ru
   }
   entry.state = verdict.again ? JobState::planned : verdict.state;
   return verdict;
+}
+
+void Ledger::measured(const TryId& id, const EvaluationRow& row) {
+  if (row.n == 0) return;
+  for (const Running& running : running_)
+    if (running.id == id)
+      entries_[running.entry].measured.push_back({parse_name<TaskKind>(row.task), row.n_gram, row.length});
 }
 
 std::vector<int> Ledger::unfinished_ranks(const TryId& id) const {

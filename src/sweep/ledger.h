@@ -22,6 +22,7 @@ struct LedgerEntry {
   int32_t attempt = 0;  // tries so far, those of earlier runs included
   int failures = 0;     // tries of this run that failed or lost a rank
   bool evaluate_only = false;
+  std::vector<EvalPoint> measured;  // of a pretrained job, by any of its tries
 };
 
 // What to tell the workers of a new group.
@@ -52,12 +53,16 @@ class Ledger {
   std::optional<Verdict> worker_lost(int rank);
 
   // The next planned job and idle workers for it, or nothing: no job is planned, or too few are idle. A job takes
-  // job.ranks workers, or, when fewer than that are left alive, the most that divide its batch.
+  // job.ranks workers, or, when fewer than that are left alive, the most that can share it.
   std::optional<Assignment> start_next();
 
   // One rank's word that its part of a try has ended. The try ends when every living rank of its group has said so; the
   // worst word counts (failed, then lost, then stopped, then done).
   std::optional<Verdict> try_ended(int rank, const TryEnded& word);
+
+  // A point of a pretrained job: its next try need not measure it again, unless it was not run (n = 0), of which each
+  // try says why.
+  void measured(const TryId& id, const EvaluationRow& row);
 
   // Ranks of the try that have not ended their part: they must be told to abandon it once one of them failed.
   std::vector<int> unfinished_ranks(const TryId& id) const;

@@ -21,7 +21,7 @@ Outlook::Ended Outlook::ended(const TryId& id, const Job& job, JobState state) {
   watched_.erase(id.job);
   const double seconds = seconds_since(watched.started);
   if (state == JobState::done) {
-    work_done_ += training_cost(job);
+    work_done_ += job_cost(job);
     busy_seconds_ += seconds;
   }
   return {seconds, watched.report.accuracy};
@@ -49,7 +49,7 @@ RunningJob Outlook::running_job(const LedgerEntry& entry) const {
   RunningJob job{entry.job.label(),
                  report.phase.empty() ? "starting" : report.phase,
                  report.step,
-                 entry.job.train.total_steps(),
+                 job_steps(entry.job),
                  report.loss,
                  report.accuracy,
                  report.tokens_per_second,
@@ -65,11 +65,11 @@ RunningJob Outlook::running_job(const LedgerEntry& entry) const {
 double Outlook::seconds_left(const Ledger& ledger, const SweepSnapshot& now) const {
   double work = work_done_, busy = busy_seconds_, planned = 0, running_left = 0, longest = 0;
   for (const LedgerEntry& entry : ledger.entries()) {
-    if (entry.state == JobState::planned) planned += training_cost(entry.job);
+    if (entry.state == JobState::planned) planned += job_cost(entry.job);
     if (entry.state != JobState::running) continue;
     const Watched& watched = watched_.at(entry.row);
     const auto taken = static_cast<double>(watched.report.step - std::max<int64_t>(watched.first_step, 0));
-    work += training_cost(entry.job) * taken / static_cast<double>(entry.job.train.total_steps());
+    work += job_cost(entry.job) * taken / static_cast<double>(job_steps(entry.job));
     busy += seconds_since(watched.started);
   }
   for (const RunningJob& job : now.jobs) {

@@ -38,7 +38,7 @@ class Outlook {
 
   Clock::time_point begin_ = Clock::now();
   std::map<int32_t, Watched> watched_;  // by job row
-  double work_done_ = 0;                // by the done jobs of this run, in units of training_cost() ...
+  double work_done_ = 0;                // by the done jobs of this run, in units of job_cost() ...
   double busy_seconds_ = 0;             // ... and the time that they took, each by itself
 };
 

@@ -8,13 +8,18 @@ namespace recite {
 
 using nlohmann::json;
 
+static void to_json(json& j, const EvalPoint& point) { j = {name_of(point.task), point.n_gram, point.length}; }
+static void from_json(const json& j, EvalPoint& point) {
+  point = {parse_name<TaskKind>(j.at(0).get<std::string>()), j.at(1).get<int>(), j.at(2).get<int>()};
+}
+
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TryId, job, attempt)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Hello, host, pid, cores, gpus)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ProgressReport, id, step, loss, accuracy, tokens_per_second, phase)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MeasuredPoint, id, row)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LoggedStep, id, row)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Setup, device_index, threads, shares_gpu, log_path)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StartTry, id, job, ranks, group_name, folder, evaluate_only)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StartTry, id, job, ranks, group_name, folder, evaluate_only, measured)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AbandonTry, id)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Quit, some_rank_was_lost)
 

@@ -32,11 +32,11 @@ struct Hello {
 // How far a running try is; from the group's leader, a few times a second.
 struct ProgressReport {
   TryId id;
-  int64_t step = 0;
+  int64_t step = 0;  // of job_steps()
   double loss = not_measured;
   double accuracy = not_measured;  // string accuracy measured last
   double tokens_per_second = not_measured;
-  std::string phase;  // training, evaluating
+  std::string phase;  // training, loading, evaluating
 };
 
 struct MeasuredPoint {
@@ -72,8 +72,9 @@ struct StartTry {
   Job job;
   std::vector<int> ranks;  // the group, the leader first
   std::string group_name;
-  std::string folder;          // for checkpoints and, when asked for, the trained model
-  bool evaluate_only = false;  // the trained model is in `folder`: measure it, do not train
+  std::string folder;               // for checkpoints and, when asked for, the trained model or the samples
+  bool evaluate_only = false;       // the trained model is in `folder`: measure it, do not train
+  std::vector<EvalPoint> measured;  // of a pretrained job: points that need not be measured again
 };
 
 struct AbandonTry {

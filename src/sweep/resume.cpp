@@ -24,12 +24,20 @@ bool every_point_measured(const Job& job, int32_t row, const std::vector<Evaluat
   return std::all_of(points.begin(), points.end(), is_measured);
 }
 
+std::vector<EvalPoint> measured_points(int32_t row, const std::vector<EvaluationRow>& evaluations) {
+  std::vector<EvalPoint> points;
+  for (const EvaluationRow& e : evaluations)
+    if (e.job == row && e.n > 0) points.push_back({parse_name<TaskKind>(e.task), e.n_gram, e.length});
+  return points;
+}
+
 void decide(LedgerEntry& entry, const JobView& view, const std::vector<EvaluationRow>& evaluations, bool retry_failed,
             const std::string& folder) {
   entry.was = view.last.state;
   entry.row = view.job.job;
   entry.attempt = view.attempts;
   entry.state = JobState::planned;
+  if (entry.job.is_pretrained()) entry.measured = measured_points(entry.row, evaluations);
   if (view.last.state == JobState::failed) {
     if (!retry_failed) entry.state = JobState::failed;
     entry.why = "failed before; to be tried again as asked";
@@ -38,12 +46,20 @@ void decide(LedgerEntry& entry, const JobView& view, const std::vector<Evaluatio
       entry.state = JobState::done;
       return;
     }
+    if (entry.job.is_pretrained()) {
+      entry.why = "new points to measure";
+      return;
+    }
     entry.evaluate_only = fs::exists(folder + "/model/config.json");
     entry.why = entry.evaluate_only ? "new points to measure on the saved model"
                                     : "new points to measure, and no saved model: trained again";
   } else {
     entry.why = "goes on";
   }
+}
+
+bool is_kept(const fs::path& path) {
+  return path.filename() == "model" || path.filename().string().starts_with("samples-");
 }
 
 }  // namespace
@@ -70,7 +86,7 @@ void discard_checkpoints(const std::string& folder) {
   std::error_code ignored;  // a leftover checkpoint does no harm
   if (!fs::exists(folder, ignored)) return;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored))
-    if (entry.path().filename() != "model") fs::remove_all(entry.path(), ignored);
+    if (!is_kept(entry.path())) fs::remove_all(entry.path(), ignored);
   if (fs::is_empty(folder, ignored)) fs::remove(folder, ignored);
   const fs::path parent = fs::path(folder).parent_path();
   if (fs::is_empty(parent, ignored)) fs::remove(parent, ignored);
@@ -79,14 +95,19 @@ void discard_checkpoints(const std::string& folder) {
 JobRow job_record(const Job& job) {
   JobRow row;
   row.id = job.id();
-  row.model = name_of(job.model.architecture);
+  row.model = job.model_name();
   row.task = name_of(job.task.kind);
+  row.parameters = parameter_count(job);
+  row.spec = nlohmann::json(job).dump();
+  if (job.is_pretrained()) {
+    row.seed = job.eval.seed;
+    row.learning_rate = not_measured;
+    return row;
+  }
   row.train_min_length = job.train.min_length;
   row.train_max_length = job.train.max_length;
   row.seed = job.train.seed;
   row.learning_rate = job.train.learning_rate;
-  row.parameters = parameter_count(job.model, job.task);
-  row.spec = nlohmann::json(job).dump();
   return row;
 }
 

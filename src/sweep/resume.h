@@ -14,6 +14,7 @@ namespace recite {
 //   done, every point measured               done
 //   done, points missing, model saved        planned, evaluate_only
 //   done, points missing, no saved model     planned: trained again
+//   pretrained, points missing               planned: those are measured
 //   failed                                   failed, or planned with retry_failed
 //   running, lost, stopped, planned          planned: goes on from its checkpoint
 std::vector<LedgerEntry> entries_to_resume(const std::vector<Job>& jobs, const ResultsContents& contents,
@@ -22,7 +23,7 @@ std::vector<LedgerEntry> entries_to_resume(const std::vector<Job>& jobs, const R
 // Where a job's checkpoints and its saved model are.
 std::string job_folder(const std::string& results_path, const Job& job);
 
-// Removes what is in a done job's folder except its saved model.
+// Removes what is in a done job's folder except its saved model and its samples.
 void discard_checkpoints(const std::string& folder);
 
 JobRow job_record(const Job& job);

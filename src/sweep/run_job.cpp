@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "eval/evaluate.h"
+#include "sweep/run_pretrained.h"
 #include "train/trainer.h"
 #include "weights/pretrained_folder.h"
 
@@ -157,6 +158,7 @@ TryResult measure_saved_model(const StartTry& start, torch::Device device, Group
 }  // namespace
 
 TryResult run_job(const StartTry& start, torch::Device device, Group group, TryObserver& observer) {
+  if (start.job.is_pretrained()) return run_pretrained(start, device, group, observer);
   if (start.evaluate_only) return measure_saved_model(start, device, group, observer);
   return TryRunner(start, device, group, observer).run();
 }

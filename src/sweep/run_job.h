@@ -28,11 +28,13 @@ class TryObserver {
 struct TryResult {
   bool stopped = false;
   int64_t step = 0;
+  std::string message = {};  // what the user should know of a try that went well: points that were not run
 };
 
 // Goes on from the newest whole checkpoint in the try's folder. When it is done, the checkpoints are removed, and with
 // run.save_models the trained model is left in folder/model. Rows come with step, examples and what was measured; job,
 // try and run are filled in by who receives them.
+// A pretrained job (run_pretrained.cpp) measures the points that earlier tries have not, and keeps no checkpoint.
 // Throws what Trainer and evaluate throw; the caller makes an outcome of it.
 TryResult run_job(const StartTry& start, torch::Device device, Group group, TryObserver& observer);
 

@@ -122,7 +122,7 @@ TryEnded Worker::outcome_of(const StartTry& start) {
                          [this] { hear(); }};
     const std::unique_ptr<FormedGroup> formed = transport_.form_group(request);
     const TryResult result = run_job(start, device, formed->group(), *this);
-    return {start.id, result.stopped ? JobState::stopped : JobState::done, result.step, ""};
+    return {start.id, result.stopped ? JobState::stopped : JobState::done, result.step, result.message};
   } catch (const PeerLost& problem) {
     return {start.id, JobState::lost, 0, problem.what()};
   } catch (const Abandoned&) {

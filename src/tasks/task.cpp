@@ -63,6 +63,10 @@ void draw_with_duplicate(std::span<Token> string, const TaskSpec& spec, PhiloxSt
 }  // namespace
 
 Task::Task(const TaskSpec& spec) : spec_(spec), alphabet_(spec.vocab_size) {
+  if (reads_text(spec.kind)) {
+    throw UsageError(fmt::format("{} asks pretrained models, and has no strings of letters: choose another task",
+                                 name_of(spec.kind)));
+  }
   if (uses_n_gram(spec.kind) && spec.n_gram < 1) {
     throw UsageError(fmt::format("n_gram is {}, but {} needs an n-gram of 1 letter or more: set n_gram", spec.n_gram,
                                  name_of(spec.kind)));
@@ -102,7 +106,10 @@ Answer Task::append(int length, PhiloxStream& random, std::vector<Token>& tokens
       const int start = draw_with_key(string, spec_, random);
       key = Letters(string).subspan(start, spec_.n_gram);
       answer = Letters(string).subspan(start + spec_.n_gram);
+      break;
     }
+    default:  // refused by the constructor
+      break;
   }
   if (spec_.length_answer > 0) answer = answer.first(std::min<size_t>(spec_.length_answer, answer.size()));
 

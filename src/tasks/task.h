@@ -45,8 +45,8 @@ struct Answer {
 // Where s has no such n-gram it is drawn again from the same stream, 10 times, then Error names n and L.
 class Task {
  public:
-  // Throws UsageError for a vocab_size outside 1..26, a negative length_answer, or an n_gram < 1 where the task has
-  // one.
+  // Throws UsageError for a task of text, a vocab_size outside 1..26, a negative length_answer, or an n_gram < 1 where
+  // the task has one.
   explicit Task(const TaskSpec& spec);
 
   const TaskSpec& spec() const { return spec_; }

@@ -123,6 +123,27 @@ class Sweep:
         self.event(job, "planned", attempt=0, time=START)
         return job
 
+    def pretrained(
+        self, model: str, task: str, right: dict[int, float], f1: dict[int, float] | None = None,
+        order: str = "standard", n: int = 96, seed: int = 0,
+    ) -> int:
+        """A job that asked a pretrained model, with its points: exact match, and F1 of squad, by length."""
+        spec = {
+            "task": {"kind": task}, "model": {"architecture": "rope"}, "train": {"steps": 2000, "precision": "bf16"},
+            "pretrained": {"model": f"models/{model}", "text_order": order}, "folder": {"parameters": 5},
+            "eval": {"lengths": list(right), "seed": seed}, "run": {"device": "cpu"}, "ranks": 1,
+        }
+        job, self.count = self.count, self.count + 1
+        self.add("jobs", job=job, id=f"{job:016x}", model=model, task=task, seed=seed, learning_rate=NAN, parameters=5,
+                 spec=json.dumps(spec))
+        self.event(job, "planned", attempt=0, time=START)
+        for length, value in right.items():
+            low, high = wilson(value, n)
+            self.add("evaluations", **{"try": 1}, job=job, task=task, length=length, mode="greedy",
+                     n=0 if math.isnan(value) else n, string_accuracy=value, exact_match=value,
+                     string_accuracy_low=low, string_accuracy_high=high, f1=f1[length] if f1 else NAN)
+        return job
+
     def event(
         self, job: int, state: str, attempt: int = 1, time: float = START, step: int = 0, message: str = "",
         run: int = 0,

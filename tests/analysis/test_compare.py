@@ -37,6 +37,36 @@ def learns(sweep: Sweep, model: str, right: dict[int, float], maximum: int = 300
         sweep.evaluation(job, maximum, value, step=examples, examples=examples)
 
 
+def test_c4_copy(sweep: Sweep) -> None:
+    sweep.pretrained("pythia-410m", "c4_copy", {100: 0.9, 300: 0.6})
+    sweep.pretrained("pythia-2.8b", "c4_copy", {100: 1.0, 300: 1.0})
+    sweep.pretrained("mamba-370m", "c4_copy", {100: 1.0, 300: 1.0})
+    sweep.pretrained("mamba-2.8b", "c4_copy", {100: 0.8, 300: 0.1, 400: 0.0})
+    found = finding(sweep, "C4 copy: the smallest")
+    assert found.verdict == HOLDS
+    assert found.numbers == ("pythia-410m and mamba-2.8b", "100: 0.900, 0.800", "300: 0.600, 0.100")
+    assert finding(sweep, "C4 copy, shuffled").verdict == NOT_MEASURED
+    sweep.pretrained("mamba-2.8b", "c4_copy", {100: 0.8, 300: 0.04}, order="random")
+    assert finding(sweep, "C4 copy, shuffled").verdict == HOLDS
+
+
+@pytest.mark.parametrize("mamba, verdict", [(0.6, HOLDS), (0.75, FAILS)])
+def test_phone_book(sweep: Sweep, mamba: float, verdict: str) -> None:
+    sweep.pretrained("pythia-410m", "phone_book", {20: 0.5, 70: 0.7, 100: 0.65})
+    sweep.pretrained("mamba-2.8b", "phone_book", {20: 1.0, 70: mamba, 100: 0.6})
+    found = finding(sweep, "Phone book")
+    assert found.verdict == verdict and "20:" not in str(found.numbers)
+
+
+def test_squad(sweep: Sweep) -> None:
+    for model, f1 in (("pythia-2.8b", {50: 0.5, 100: 0.5, 150: 0.4}), ("mamba-2.8b", {50: 0.55, 100: 0.45, 150: 0.2})):
+        sweep.pretrained(model, "squad", dict.fromkeys(f1, 0.1), f1)
+    assert finding(sweep, "equal on short contexts").verdict == HOLDS
+    found = finding(sweep, "falls faster")
+    assert found.verdict == HOLDS
+    assert found.numbers == ("from 50 to 150 tokens", "pythia-2.8b: falls by 0.100", "mamba-2.8b: falls by 0.350")
+
+
 def test_nothing_measured(sweep: Sweep) -> None:
     assert {found.verdict for found in compare(curves.load(read_results(sweep.write())))} == {NOT_MEASURED}
 

@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.lines import Line2D
-from results_file import Sweep, wilson
+from results_file import NAN, Sweep, wilson
 
 from analysis import curves, style
 from analysis.figures import (
@@ -242,6 +242,62 @@ def test_models_that_are_not_known_are_drawn_too(tmp_path: Path) -> None:
     assert legend(figure) == ["pythia-410m", "mamba-370m"]  # nothing was trained here
 
 
+@pytest.fixture
+def asked(tmp_path: Path) -> Sweep:
+    """What six pretrained models answered, made up."""
+    sweep = Sweep(tmp_path / "asked.h5", "pretrained")
+    for family, reach in (("pythia", 900), ("mamba", 150)):
+        for size, billions in (("370m" if family == "mamba" else "410m", 0.4), ("1.4b", 1.4), ("2.8b", 2.8)):
+            model, scale = f"{family}-{size}", reach * billions ** 0.5
+            curve = {length: round(1 / (1 + (length / scale) ** 3), 3) for length in (50, 100, 200, 300, 500)}
+            sweep.pretrained(model, "c4_copy", curve)
+            sweep.pretrained(model, "c4_copy", {length: value ** 4 for length, value in curve.items()}, order="random")
+            book = {length: round(1 / (1 + (length / scale * 4) ** 2), 3) for length in (10, 20, 40, 70, 100)}
+            sweep.pretrained(model, "phone_book", book | {200: NAN if family == "pythia" else 0.0})
+            f1 = {edge: (0.5 + 0.05 * billions) / (1 + edge / scale / 4) for edge in (50, 100, 150, 200, 250)}
+            sweep.pretrained(model, "squad", {edge: value / 2 for edge, value in f1.items()}, f1, n=30)
+    return sweep
+
+
+def test_pretrained_models_have_a_panel_for_each_task_and_order(asked: Sweep) -> None:
+    figure = length_figure(load(asked))
+    found = {axes.get_title(loc="left"): axes for axes in figure.axes if axes.axison}
+    assert list(found) == ["C4 copy", "C4 copy, shuffled", "Phone book", "SQuAD"]
+    labels = [(axes.get_xlabel(), axes.get_ylabel()) for axes in found.values()]
+    assert labels == [
+        ("Tokens to copy", "Exact match"), ("Tokens to copy", "Exact match"),
+        ("Entries in the phone book", "Exact match"), ("Tokens of the passage, at most", "F1"),
+    ]
+    order = ["pythia-410m", "pythia-1.4b", "pythia-2.8b", "mamba-370m", "mamba-1.4b", "mamba-2.8b"]
+    for axes in found.values():
+        assert list(lines(axes)) == order
+        assert len({line.get_color() for line in lines(axes).values()}) == 6
+        assert [line.is_dashed() for line in lines(axes).values()] == [False] * 3 + [True] * 3
+    assert lines(found["Phone book"])["pythia-410m"].get_xdata().tolist() == [10, 20, 40, 70, 100], "200 was not run"
+    low, high = bands(found["C4 copy"])[0]
+    right = lines(found["C4 copy"])["pythia-410m"].get_ydata()
+    assert low == pytest.approx([wilson(value, 96)[0] for value in right])
+    assert high == pytest.approx([wilson(value, 96)[1] for value in right])
+    assert bands(found["SQuAD"]) == []
+    assert "over prompts" in texts(figure)
+
+
+def test_figures_of_training_are_empty_where_nothing_was_trained(asked: Sweep) -> None:
+    data = load(asked)
+    for figure in (efficiency_figure(data), loss_figure(data)):
+        assert [text.get_text() for text in figure.axes[0].texts] == ["nothing measured yet"]
+    left, right = overview_figure(data).axes
+    assert (left.get_title(loc="left"), right.get_title(loc="left")) == ("C4 copy", "C4 copy, shuffled")
+
+
+def test_trained_and_pretrained_models_share_a_file(asked: Sweep) -> None:
+    asked.evaluation(asked.job("rope"), 10, 0.75)
+    data = load(asked)
+    titles = [axes.get_title(loc="left") for axes in length_figure(data).axes if axes.axison]
+    assert titles == ["C4 copy", "C4 copy, shuffled", "Copy", "Phone book", "SQuAD"]
+    assert [axes.get_title(loc="left") for axes in efficiency_figure(data).axes] == ["Copy, strings of length 10"]
+
+
 def test_mode(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path / "results.h5")
     job = sweep.job("rope")
@@ -274,12 +330,13 @@ def test_empty_file(tmp_path: Path) -> None:
         assert [text.get_text() for text in figure.axes[0].texts] == ["nothing measured yet"]
 
 
-def test_nothing_overlaps(sweep: Sweep) -> None:
+@pytest.mark.parametrize("what", ["sweep", "asked"])
+def test_nothing_overlaps(what: str, request: pytest.FixtureRequest) -> None:
     """Titles, axes with their labels, legend and caption: no two share a pixel, all lie on the page."""
-    data = load(sweep)
+    data = load(request.getfixturevalue(what))
     for figure in (length_figure(data), efficiency_figure(data), loss_figure(data), overview_figure(data)):
         figure.draw_without_rendering()
-        boxes = [axes.get_tightbbox() for axes in figure.axes]
+        boxes = [axes.get_tightbbox() for axes in figure.axes if axes.axison]
         boxes += [artist.get_window_extent() for artist in (*figure.legends, *figure.texts)]
         for index, box in enumerate(boxes):
             assert box.x0 >= -2 and box.y0 >= -2 and box.x1 <= figure.bbox.x1 + 2 and box.y1 <= figure.bbox.y1 + 2

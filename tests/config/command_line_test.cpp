@@ -24,7 +24,7 @@ Verb some_verb() {
                       {"retry-failed", 0, "", "again", {}},
                       {"model", 0, "DIR", "a folder", {}},
                       {"how", 0, "HOW", "which", {"fast", "slow"}}},
-          .sections = {"sweep", "run", "train", "eval"},
+          .sections = {"sweep", "run", "pretrained", "train", "eval"},
           .examples = {{"recite try a.ini", "tries it"}}};
 }
 
@@ -107,6 +107,31 @@ TEST(HelpText, NamesEveryOptionDefaultAndExample) {
     EXPECT_EQ(help.find("--" + option.name() + " ") != std::string::npos, shown) << option.name();
   }
   EXPECT_THAT(help, HasSubstr("[2000]"));
+}
+
+// A verb that takes one option of a section, and whose defaults are its own.
+Verb verb_of_few() {
+  Verb verb = some_verb();
+  verb.sections = {"train.precision", "eval"};
+  verb.defaults = {{"eval.lengths", "30"}, {"eval.batch_size", "32"}};
+  return verb;
+}
+
+TEST(SingleOptions, OfASectionAreTakenWithoutTheRest) {
+  const auto settings = parse_arguments(verb_of_few(), {"a", "--train.precision=bf16"}).settings;
+  EXPECT_THAT(settings, ElementsAre(Pair("train.precision", "bf16")));
+  EXPECT_THAT(refusal([] { parse_arguments(verb_of_few(), {"a", "--train.steps=5"}); }), HasSubstr("unknown option"));
+  const std::string help = help_text(verb_of_few());
+  EXPECT_THAT(help, AllOf(HasSubstr("[train]"), HasSubstr("--train.precision"), Not(HasSubstr("--train.steps"))));
+}
+
+TEST(DefaultsOfAVerb, StandInForWhatWasNotGiven) {
+  EXPECT_THAT(with_defaults(verb_of_few(), {{"eval.batch_size", "8"}}),
+              ElementsAre(Pair("eval.batch_size", "8"), Pair("eval.lengths", "30")));
+  const std::string help = help_text(verb_of_few());
+  EXPECT_THAT(help, AllOf(HasSubstr("[30]"), HasSubstr("[32]"), Not(HasSubstr("[10:20:1]"))));
+  EXPECT_THAT(parse_arguments(verb_of_few(), {"a", "--max_eval_len=50", "--eval_len_step=20"}).settings,
+              ElementsAre(Pair("eval.lengths", "30:50:20")));
 }
 
 TEST(OptionWords, AreAllTaken) {

@@ -55,8 +55,8 @@ TEST(Axes, BiggestJobsComeFirst) {
   const Sweep sweep = sweep_of("[model]\nlayers = 2\nlayers = 8\n[train]\nsteps = 100\nsteps = 1000\n");
   double last = std::numeric_limits<double>::infinity();
   for (const Job& job : sweep.jobs) {
-    EXPECT_LE(training_cost(job), last);
-    last = training_cost(job);
+    EXPECT_LE(job_cost(job), last);
+    last = job_cost(job);
   }
   EXPECT_EQ(sweep.jobs.front().model.layers, 8);
   EXPECT_EQ(sweep.jobs.front().train.steps, 1000);
@@ -126,6 +126,31 @@ TEST(Filters, NameWhatTheyDoNotKnow) {
   EXPECT_THAT(exclude("lengths=8"), HasSubstr("'lengths'"));
   EXPECT_THAT(exclude("model"), HasSubstr("NAME=VALUE"));
   EXPECT_THAT(exclude(""), HasSubstr("NAME=VALUE"));
+}
+
+TEST(PretrainedGrid, HasModelsTasksAndOrdersAsAxes) {
+  const Sweep sweep = parse_sweep(
+      "[sweep]\ntask = c4_copy\ntask = phone_book\ntask = squad\n"
+      "[pretrained]\nmodel = models/pythia-410m\nmodel = models/mamba-370m\nc4_corpus = c4\nsquad_file = dev.json\n"
+      "text_order = standard\ntext_order = random\n[eval]\nlengths = 50, 100\n",
+      "test.ini", {}, {});
+  std::vector<std::string> labels;
+  for (const Job& job : sweep.jobs) {
+    labels.push_back(job.label());
+    EXPECT_EQ(job.eval.mode, EvalMode::greedy);
+  }
+  EXPECT_THAT(labels, testing::UnorderedElementsAre("pythia-410m c4_copy seed 0", "pythia-410m c4_copy random seed 0",
+                                                    "pythia-410m phone_book seed 0", "pythia-410m squad seed 0",
+                                                    "mamba-370m c4_copy seed 0", "mamba-370m c4_copy random seed 0",
+                                                    "mamba-370m phone_book seed 0", "mamba-370m squad seed 0"));
+  EXPECT_EQ(parse_sweep(sweep.text, "again.ini", {}, {}).text, sweep.text);
+}
+
+TEST(PretrainedGrid, NoLengthsAreAllBinsOfSquad) {
+  const Sweep sweep = parse_sweep(
+      "[sweep]\ntask = squad\n[pretrained]\nmodel = a\nsquad_file = dev.json\n[eval]\nlengths =\n", "test.ini", {}, {});
+  EXPECT_THAT(sweep.jobs.front().eval.lengths, testing::IsEmpty());
+  EXPECT_THAT(parse_sweep(sweep.text, "again.ini", {}, {}).jobs.front().eval.lengths, testing::IsEmpty());
 }
 
 }  // namespace

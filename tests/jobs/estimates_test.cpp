@@ -101,12 +101,61 @@ TEST(EstimatedMemory, ShrinksWithRanksAndMicroBatches) {
   EXPECT_DOUBLE_EQ(estimated_memory(job), quarter);
 }
 
+Job pretrained_job() {
+  Job job;
+  job.pretrained.model = "models/pythia-410m";
+  job.task.kind = TaskKind::phone_book;
+  job.folder = {1000000, 50304};
+  job.eval.lengths = {10, 20};
+  job.eval.batch_size = 4;
+  job.eval.num_batches = 2;
+  return job;
+}
+
+TEST(PretrainedEstimates, AreOfPromptsAndOfTheFolder) {
+  const Job job = pretrained_job();
+  EXPECT_EQ(parameter_count(job), 1000000);
+  EXPECT_EQ(job_steps(job), 2);  // points
+  // Eight prompts of 13 and of 23 lines of 16 tokens, with answers of 50.
+  EXPECT_DOUBLE_EQ(job_tokens(job), 8 * (16 * 13 + 50) + 8 * (16 * 23 + 50));
+  EXPECT_DOUBLE_EQ(job_cost(job), job_tokens(job) * 1e6);
+}
+
+TEST(PretrainedEstimates, MemoryIsWeightsAndCacheOfTheLongestPrompts) {
+  Job job = pretrained_job();
+  job.folder.parameters = 0;
+  const double tokens = 16 * 23 + 50;
+  const double cache = 12 * 2 * 1024 * tokens * 4, passing = 8 * 1024 * tokens * 4;
+  EXPECT_DOUBLE_EQ(estimated_memory(job), 470e6 + 1.15 * 4 * (cache + passing));
+  const double without = estimated_memory(job);
+  job.folder.parameters = 1000000;
+  EXPECT_NEAR(estimated_memory(job) - without, 1.15 * 4e6, 1);
+  job.model.architecture = Architecture::mamba;
+  job.folder.parameters = 0;
+  const double states = 12 * 2048 * (32 * 4.0 + 4 * 4.0);
+  EXPECT_DOUBLE_EQ(estimated_memory(job), 470e6 + 1.15 * 4 * (states + passing));
+}
+
+TEST(PretrainedJobs, AreSharedByAnyNumberOfRanks) {
+  EXPECT_TRUE(can_be_shared(pretrained_job(), 7));
+  EXPECT_FALSE(can_be_shared(Job{}, 7));
+  EXPECT_TRUE(can_be_shared(Job{}, 4));
+}
+
+TEST(SortByCost, PutsTheLargestFirst) {
+  std::vector<Job> jobs(3, pretrained_job());
+  for (size_t i = 0; i < 3; ++i) jobs[i].folder.parameters = static_cast<int64_t>(5 + i);
+  sort_by_cost(jobs);
+  EXPECT_EQ(jobs.front().folder.parameters, 7);
+  EXPECT_EQ(jobs.back().folder.parameters, 5);
+}
+
 TEST(TrainingCost, IsTokensTimesParameters) {
   Job job;
   job.train.steps = 10;
   job.train.epochs = 3;
-  EXPECT_DOUBLE_EQ(training_tokens(job), 10.0 * 3 * 8 * 220);
-  EXPECT_DOUBLE_EQ(training_cost(job), 10.0 * 3 * 8 * 220 * static_cast<double>(parameter_count(job.model, job.task)));
+  EXPECT_DOUBLE_EQ(job_tokens(job), 10.0 * 3 * 8 * 220);
+  EXPECT_DOUBLE_EQ(job_cost(job), 10.0 * 3 * 8 * 220 * static_cast<double>(parameter_count(job.model, job.task)));
 }
 
 }  // namespace

@@ -158,6 +158,71 @@ TEST(JobId, DependsOnEarlyStoppingAndWhatItLooksAt) {
   EXPECT_EQ(same.id(), stopping_job().id());
 }
 
+Job pretrained_job(TaskKind task) {
+  Job job;
+  job.pretrained.model = "models/pythia-410m";
+  job.pretrained.c4_corpus = "c4.json.gz";
+  job.pretrained.squad_file = "dev.json";
+  job.task.kind = task;
+  return job;
+}
+
+TEST(PretrainedJobId, IsStable) { EXPECT_EQ(pretrained_job(TaskKind::c4_copy).id(), "907f57c4f71aa59f"); }
+
+TEST(PretrainedJobId, DependsOnWhatIsAskedAndByWhom) {
+  const std::vector<std::function<void(Job&)>> changes = {
+      [](Job& job) { job.pretrained.model = "models/mamba-370m"; },
+      [](Job& job) { job.pretrained.tokenizer = "other.json"; },
+      [](Job& job) { job.pretrained.c4_corpus = "other.json.gz"; },
+      [](Job& job) { job.pretrained.text_order = TextOrder::random; },
+      [](Job& job) { job.pretrained.decode_cleanup = DecodeCleanup::published; },
+      [](Job& job) { job.train.precision = Precision::bf16; },
+      [](Job& job) { job.eval.seed = 1; },
+      [](Job& job) { job.task.kind = TaskKind::phone_book; },
+      [](Job& job) { job.task.kind = TaskKind::squad; },
+      [](Job& job) { job.task.kind = TaskKind::squad, job.pretrained.squad_file = "train.json"; },
+      [](Job& job) { job.task.kind = TaskKind::squad, job.pretrained.squad_bins = 100; },
+      [](Job& job) { job.task.kind = TaskKind::squad, job.pretrained.squad_contexts = 50; },
+      [](Job& job) {
+        job.task.kind = TaskKind::squad, job.pretrained.squad_normalisation = SquadNormalisation::official;
+      }};
+  std::set<std::string> ids = {pretrained_job(TaskKind::c4_copy).id()};
+  for (size_t i = 0; i < changes.size(); ++i) {
+    Job job = pretrained_job(TaskKind::c4_copy);
+    changes[i](job);
+    EXPECT_TRUE(ids.insert(job.id()).second) << "change " << i;
+  }
+}
+
+TEST(PretrainedJobId, DoesNotDependOnTheRest) {
+  const std::vector<std::function<void(Job&)>> changes = {
+      [](Job& job) { job.pretrained.model = "models/./pythia-410m/"; },
+      [](Job& job) { job.pretrained.text_order = TextOrder::random; },
+      [](Job& job) { job.pretrained.c4_corpus = "other"; },
+      [](Job& job) { job.pretrained.squad_bins = 7; },
+      [](Job& job) { job.eval.lengths = {70}; },
+      [](Job& job) { job.eval.batch_size = 3; },
+      [](Job& job) { job.train.steps = 3; },
+      [](Job& job) { job.model.architecture = Architecture::mamba; },
+      [](Job& job) { job.folder = {5, 6}; },
+      [](Job& job) { job.ranks = 3; }};
+  for (size_t i = 0; i < changes.size(); ++i) {
+    Job job = pretrained_job(TaskKind::phone_book);
+    changes[i](job);
+    EXPECT_EQ(job.id(), pretrained_job(TaskKind::phone_book).id()) << "change " << i;
+  }
+}
+
+TEST(JobLabel, NamesTheFolderOfAPretrainedModel) {
+  Job job = pretrained_job(TaskKind::c4_copy);
+  job.pretrained.model += '/';
+  EXPECT_EQ(job.model_name(), "pythia-410m");
+  EXPECT_EQ(job.label(), "pythia-410m c4_copy seed 0");
+  job.pretrained.text_order = TextOrder::random;
+  job.eval.seed = 4;
+  EXPECT_EQ(job.label(), "pythia-410m c4_copy random seed 4");
+}
+
 TEST(JobLabel, SaysWhatAPersonLooksFor) {
   Job job;
   job.model.architecture = Architecture::hard_alibi;

@@ -11,6 +11,16 @@ Job unusual_job() {
   Job job;
   job.task = {TaskKind::suffix_ngram, 7, 3, 2, NgramKey::any};
   job.model = {Architecture::hard_alibi, 96, 5, 6, 4, 12, 0.25, ScoreQuirk::published};
+  job.pretrained = {.model = "models/pythia",
+                    .tokenizer = "tokenizer.json",
+                    .c4_corpus = "c4",
+                    .squad_file = "dev.json",
+                    .text_order = TextOrder::random,
+                    .decode_cleanup = DecodeCleanup::published,
+                    .squad_bins = 25,
+                    .squad_contexts = 20,
+                    .squad_normalisation = SquadNormalisation::official};
+  job.folder = {405334016, 50304};
   job.train = {.seed = 4000000000,
                .steps = 77,
                .epochs = 2,
@@ -37,7 +47,7 @@ Job unusual_job() {
               .context_length = 300,
               .stop_at_accuracy = 0.99,
               .stop_length = 30};
-  job.run = {DeviceKind::cuda, 12.5, 40, 3, 2, true};
+  job.run = {DeviceKind::cuda, 12.5, 40, 3, 2, true, true};
   job.ranks = 4;
   return job;
 }

@@ -25,11 +25,15 @@ TEST(Names, AreReadBack) {
   expect_every_name_read_back<Precision>();
   expect_every_name_read_back<EvalMode>();
   expect_every_name_read_back<DeviceKind>();
+  expect_every_name_read_back<TextOrder>();
+  expect_every_name_read_back<DecodeCleanup>();
+  expect_every_name_read_back<SquadNormalisation>();
 }
 
 TEST(Names, AreThoseOfTheSweepFile) {
   EXPECT_THAT(names_of<Architecture>(), ElementsAre("rope", "nope", "alibi", "hard_alibi", "mamba", "lstm"));
-  EXPECT_THAT(names_of<TaskKind>(), ElementsAre("copy", "prefix_ngram", "suffix_ngram", "duplicate_ngram"));
+  EXPECT_THAT(names_of<TaskKind>(),
+              ElementsAre("copy", "prefix_ngram", "suffix_ngram", "duplicate_ngram", "c4_copy", "phone_book", "squad"));
   EXPECT_THAT(names_of<Precision>(), ElementsAre("float32", "tf32", "bf16", "float64", "float16"));
   EXPECT_THAT(names_of<DeviceKind>(), ElementsAre("auto", "cpu", "cuda"));
 }

@@ -1,4 +1,5 @@
-"""Every example of every verb's help, run as it stands: in a folder with a short form of the sweep file it names."""
+"""Every example of every verb's help, run as it stands: in a folder with a short form of the sweep file it names,
+and small models under the names of pretrained ones."""
 
 import os
 import re
@@ -6,11 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import tiny_models
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 ROOT = Path(__file__).resolve().parents[2]
-VERBS = ("sweep", "plan", "status", "train", "eval", "sample", "tokenize", "bench", "export", "doctor", "version",
-         "completion")
+VERBS = ("sweep", "plan", "status", "train", "eval", "pretrained", "sample", "tokenize", "bench", "export", "doctor",
+         "version", "completion")
 
 
 def examples(verb: str) -> list[str]:
@@ -25,6 +27,11 @@ def folder(tmp_path_factory) -> Path:
     (made / "bin/recite").symlink_to(ROOT / "launch/recite")
     (made / "configs").mkdir()
     text = (ROOT / "configs/quickstart.ini").read_text()
+    for model, make in (("pythia-410m", tiny_models.make_neox), ("mamba-370m", tiny_models.make_mamba)):
+        (made / "models" / model).mkdir(parents=True)
+        make(made / "models" / model)
+    tiny_models.make_texts(made / "c4.json.gz")
+    tiny_models.make_squad(made / "dev-v2.0.json")
     (made / "configs/quickstart.ini").write_text(re.sub(r"^(steps|every) = .*", r"\1 = 4", text, flags=re.MULTILINE))
     write_tokenizer(made / "tokenizer.json")
     (made / "text.txt").write_text("to be or not to be\nwhat it reads\n")

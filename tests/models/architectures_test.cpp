@@ -110,7 +110,7 @@ TEST_P(Architectures, ForInferenceWeightsLieInThePrecisionThatComputes) {
     EXPECT_EQ(logits.scalar_type(), torch::kFloat32);
     EXPECT_LE(difference(logits, exact), tolerance) << name_of(precision);
     const auto cache = model->new_cache(2, 19);
-    model->prefill(tokens.narrow(1, 0, 12), torch::tensor({12, 12}, torch::kInt64), *cache);
+    model->prefill(tokens.narrow(1, 0, 12), torch::full({2}, 12, torch::kInt64), *cache);
     for (int64_t t = 12; t < 18; ++t) model->step(tokens.select(1, t), *cache);
     EXPECT_LE(difference(model->step(tokens.select(1, 18), *cache), exact.select(1, 18)), tolerance);
   }

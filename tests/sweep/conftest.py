@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pandas
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests/support"))
 # cuda: the same sweeps on a GPU, where groups train over NCCL.
 DEVICE = os.environ.get("RECITE_TEST_DEVICE", "cpu")
 

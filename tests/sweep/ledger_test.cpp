@@ -68,6 +68,41 @@ TEST(Ledger, GroupEndsWhenEveryRankHasAndTheWorstWordCounts) {
   EXPECT_EQ(ledger.start_next()->id, (TryId{0, 2}));
 }
 
+TEST(Ledger, TryThatWentWellMayHaveSomethingToSay) {
+  Ledger ledger = ledger_of(1, 2, 2);
+  const auto given = ledger.start_next();
+  ASSERT_TRUE(given);
+  EXPECT_FALSE(ledger.try_ended(1, word(given->id, JobState::done, "one point was not run")));
+  const auto verdict = ledger.try_ended(2, word(given->id, JobState::done, "the same"));
+  ASSERT_TRUE(verdict);
+  EXPECT_EQ(verdict->state, JobState::done);
+  EXPECT_EQ(verdict->message, "one point was not run");
+}
+
+TEST(Ledger, KnowsThePointsOfAPretrainedJob) {
+  Ledger ledger = ledger_of(1, 1);
+  const auto given = ledger.start_next();
+  ASSERT_TRUE(given);
+  EvaluationRow row;
+  row.task = "phone_book";
+  row.length = 20;
+  row.n = 96;
+  ledger.measured(given->id, row);
+  ledger.measured({given->id.job, given->id.attempt + 1}, row);  // another try
+  row.length = 200;
+  row.n = 0;  // was not run
+  ledger.measured(given->id, row);
+  EXPECT_EQ(ledger.entries()[0].measured, (std::vector<EvalPoint>{{TaskKind::phone_book, 0, 20}}));
+}
+
+TEST(Ledger, FewerSurvivorsShareAPretrainedJobWhateverItsBatches) {
+  LedgerEntry entry = planned(0, 4);
+  entry.job.pretrained.model = "models/a";
+  Ledger ledger({entry}, 3);
+  for (int rank = 1; rank <= 3; ++rank) ledger.worker_arrived(rank);
+  EXPECT_EQ(ledger.start_next()->ranks, (std::vector<int>{1, 2, 3})) << "8 rows of training would go to 2";
+}
+
 TEST(Ledger, LostWorkerTakesItsTryWithItAndTheOthersGoOn) {
   Ledger ledger = ledger_of(2, 4, 2);
   const auto first = ledger.start_next();
