@@ -205,8 +205,10 @@ def of_another_kind(folder: Path) -> None:
 
 def with_a_large_tokenizer(folder: Path) -> None:
     content = json.loads((folder / "tokenizer.json").read_text())
-    content["added_tokens"].append({"id": 999, "content": "<extra>", "single_word": False, "lstrip": False,
-                                    "rstrip": False, "normalized": False, "special": True})
+    ids = [*content["model"]["vocab"].values(), *(token["id"] for token in content["added_tokens"])]
+    content["added_tokens"] += [{"id": id, "content": f"<extra {id}>", "single_word": False, "lstrip": False,
+                                 "rstrip": False, "normalized": False, "special": True}
+                                for id in range(max(ids) + 1, 1000)]
     (folder / "tokenizer.json").write_text(json.dumps(content))
 
 
