@@ -18,11 +18,11 @@ enum class TextTask { c4_copy, phone_book, squad };
 
 struct PromptSpec {
   TextTask kind = TextTask::c4_copy;
-  TextOrder text_order = TextOrder::standard;  // c4_copy only
-  DecodeCleanup decode_cleanup = DecodeCleanup::none;  // answer.h
+  TextOrder text_order = TextOrder::standard;                              // c4_copy only
+  DecodeCleanup decode_cleanup = DecodeCleanup::none;                      // answer.h
   SquadNormalisation squad_normalisation = SquadNormalisation::published;  // score.h
-  int squad_bins = 50;      // tokens of context that a bin spans
-  int squad_contexts = 30;  // contexts asked in each bin, at most
+  int squad_bins = 50;                                                     // tokens of context that a bin spans
+  int squad_contexts = 30;                                                 // contexts asked in each bin, at most
   std::string corpus = {};  // c4_copy: texts, the option c4_corpus (corpus.h); squad: its JSON, the option squad_file
                             // (squad_file.h); phone_book needs none
   uint64_t seed = 0;

@@ -78,16 +78,17 @@ class Reference:
     """What `transformers` writes after a prompt, greedily, one prompt at a time."""
 
     def __init__(self, folder: Path):
+        torch.set_num_threads(1)  # tensors are too small to share
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-        self.model.generation_config.eos_token_id = None
+        self.end = self.tokenizer.token_to_id(END)
+        self.model.generation_config.eos_token_id = self.end
         self.is_neox = self.model.config.model_type == "gpt_neox"
 
     def prediction(self, task: str, prompt: str) -> str:
         ids = self.tokenizer.encode(prompt).ids
         most = {"c4_copy": len(ids) // 2 + 50, "phone_book": 50, "squad": 200}[task]
-        end = self.tokenizer.token_to_id(END)
-        suppressed = [end] if task == "squad" and self.is_neox else None
+        suppressed = [self.end] if task == "squad" and self.is_neox else None
         out = self.model.generate(torch.tensor([ids]), max_new_tokens=most, do_sample=False, pad_token_id=0,
                                   begin_suppress_tokens=suppressed)
         written = self.tokenizer.decode(out[0, len(ids):].tolist(), skip_special_tokens=False)
