@@ -142,7 +142,7 @@ class Description {
     check(cublasLtMatmulDescSetAttribute(product_, attribute, &value, sizeof value));
   }
   void point_at(const ProductInputs& in) {
-    if (in.bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, in.bias);
+    if (in.bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, reinterpret_cast<uintptr_t>(in.bias));
   }
 
   cublasLtMatmulDesc_t product_{};

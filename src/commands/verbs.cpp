@@ -128,7 +128,7 @@ Verb pretrained_verb() {
       .examples = {{"recite pretrained --model models/pythia-410m --task phone_book --lengths 3,10",
                     "two sizes of phone book"},
                    {"recite pretrained --model models/mamba-370m --task c4_copy --c4_corpus c4.json.gz "
-                    "--text_order random --min_eval_len 20 --max_eval_len 40 --eval_len_step 20 -o mamba.h5",
+                    "--text_order random --min_eval_len 20 --max_eval_len 40 --eval_len_step 20 -o copied.h5",
                     "shuffled text, by published names"},
                    {"recite pretrained --model models/mamba-370m --task squad --squad_file dev-v2.0.json --log-samples",
                     "every bin of SQuAD; the answers are kept in pretrained.h5.jobs/"}},
@@ -181,21 +181,20 @@ Verb tokenize_verb() {
 }
 
 Verb bench_verb() {
-  return {.name = "bench",
-          .summary = "Time operations and training steps beside a plain matrix product and a copy.",
-          .description =
-              "Without --model all of them, in a small size. A share is that of the nearer ceiling: the product's\n"
-              "FLOP/s, or the copy's bytes/s. Times are medians.",
-          .operands = {},
-          .options = {{"seconds", 0, "SECONDS", "for each row [1]", {}},
-                      {"json", 0, "FILE", "write the figures there, too", {}},
-                      {"trace", 0, "FILE", "write a Chrome trace of one training step of --model", {}}},
-          .sections = {"run", "task", "model", "train", "sweep"},
-          .examples = {
-              {"recite bench --seconds 0.2", "every model in a small size, on all cores"},
-              {"recite bench --model mamba --layers 4 --run.threads=1 --json mamba.json", "one model, one core"},
-              {"recite bench --model lstm --task prefix_ngram --n_gram 2 --train.precision=float64", "other strings"},
-              {"recite bench --model rope --seconds 0.1 --trace rope.json", "where a step's time goes"}}};
+  return {
+      .name = "bench",
+      .summary = "Time operations and training steps beside a plain matrix product and a copy.",
+      .description =
+          "Without --model all of them, in a small size. A share is that of the nearer ceiling: the product's\n"
+          "FLOP/s, or the copy's bytes/s. Times are medians.",
+      .operands = {},
+      .options = {{"seconds", 0, "SECONDS", "for each row [1]", {}},
+                  {"json", 0, "FILE", "write the figures there, too", {}},
+                  {"trace", 0, "FILE", "write a Chrome trace of one training step of --model", {}}},
+      .sections = {"run", "task", "model", "train", "sweep"},
+      .examples = {{"recite bench --seconds 0.2", "every model in a small size, on all cores"},
+                   {"recite bench --model mamba --layers 4 --run.threads=1 --json mamba.json", "one model, one core"},
+                   {"recite bench --model rope --seconds 0.1 --trace rope.json", "where a step's time goes"}}};
 }
 
 Verb export_verb() {

@@ -17,7 +17,7 @@ namespace {
 class ScriptedModel final : public Model {
  public:
   ScriptedModel(const Alphabet& alphabet, int wrong_place, int wrong_below)
-      : Model({}, alphabet.size(), Precision::float32, torch::kCPU),
+      : Model({}, alphabet.size(), Precision::float32, torch::kCPU, ModelUse::inference),
         alphabet_(alphabet),
         wrong_place_(wrong_place),
         wrong_below_(wrong_below) {

@@ -158,7 +158,9 @@ TEST(GenerateOfMamba, NeverPicksARowThatOnlyPadsTheVocabulary) {
 // After token t comes t + 1. It notes how many rows each pass has.
 class Counter final : public Model {
  public:
-  Counter() : Model({}, ::recite::vocabulary, Precision::float32, torch::kCPU) { add_parameter("nothing", {1}, {}); }
+  Counter() : Model({}, ::recite::vocabulary, Precision::float32, torch::kCPU, ModelUse::inference) {
+    add_parameter("nothing", {1}, {});
+  }
 
   Tensor forward(const Tensor&, const ForwardContext&) override { throw std::logic_error("not for generation"); }
   std::unique_ptr<ModelCache> new_cache(int64_t batch, int64_t most) override {

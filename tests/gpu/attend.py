@@ -54,9 +54,10 @@ def flex(position: str, heads: int, time: int, device: str, attention=None):
     def seen(batch, head, query, key):
         return (query >= key) & (query - key <= window[head]) if position == "Hard-ALiBi" else query >= key
 
+    attention = attention or compiled_flex()
     by_head = heads if position == "Hard-ALiBi" else None
     mask = create_block_mask(seen, None, by_head, time, time, device=device)
-    return lambda q, k, v: (attention or compiled_flex())(q, k, v, score_mod=score, block_mask=mask)
+    return lambda q, k, v: attention(q, k, v, score_mod=score, block_mask=mask)
 
 
 def with_backend(backend: SDPBackend, **more):

@@ -11,6 +11,7 @@ import torch
 from goals import FLEX, LSTM_TF32, MAMBA_AUTOCAST, NEOX_COMPILED
 from kernel_peers import let_mamba_ssm_load
 from queued import step_microseconds
+from torch.nn.attention.flex_attention import flex_attention
 from torch.nn.functional import cross_entropy, gelu, scaled_dot_product_attention
 
 VOCABULARY = 30
@@ -100,15 +101,26 @@ def neox(shape: dict) -> torch.nn.Module:
     return transformers.GPTNeoXForCausalLM(config)
 
 
-def transformer(shape: dict, attention: str | None = None) -> torch.nn.Module:
-    """With the model's position; `attention`: by the name that it has in attend.peers, or PyTorch's own choice."""
-    position = {"nope": "none", "alibi": "ALiBi", "hard_alibi": "Hard-ALiBi"}[shape["model"]]
-    if attention is None:
-        def attends(q, k, v):
-            return scaled_dot_product_attention(q, k, v, is_causal=True)
-    else:
-        attends = attend.peers(position, shape["heads"], shape["T"], torch.bfloat16)[attention]()
-    return Transformer(shape["hidden"], shape["layers"], shape["heads"], attends)
+POSITIONS = {"alibi": "ALiBi", "hard_alibi": "Hard-ALiBi"}
+
+
+def transformer(shape: dict, attention) -> torch.nn.Module:
+    return Transformer(shape["hidden"], shape["layers"], shape["heads"], attention)
+
+
+def nope(shape: dict) -> torch.nn.Module:
+    return transformer(shape, lambda q, k, v: scaled_dot_product_attention(q, k, v, is_causal=True))
+
+
+def biased(shape: dict) -> torch.nn.Module:
+    return transformer(shape, attend.peers(POSITIONS[shape["model"]], shape["heads"], shape["T"],
+                                           torch.bfloat16)[attend.BIAS]())
+
+
+def flex(shape: dict) -> torch.nn.Module:
+    """To be compiled, and flex_attention with the rest."""
+    return transformer(shape, attend.flex(POSITIONS[shape["model"]], shape["heads"], shape["T"], "cuda",
+                                          flex_attention))
 
 
 def mamba(shape: dict) -> torch.nn.Module:
@@ -139,20 +151,16 @@ def kinds(shape: dict) -> dict:
     if model == "lstm":
         return {LSTM_TF32: (lstm, {}), "cuDNN, bf16 autocast": (lstm, AUTOCAST), "cuDNN, bf16": (lstm, BF16)}
     if model == "nope":
-        return {"PyTorch, SDPA, bf16": (transformer, BF16)}
-
-    def biased(shape: dict) -> torch.nn.Module:
-        return transformer(shape, attend.BIAS)
-
-    def flex(shape: dict) -> torch.nn.Module:
-        return transformer(shape, FLEX)
+        return {"PyTorch, SDPA, bf16": (nope, BF16)}
     return {"PyTorch, SDPA with bias, bf16": (biased, BF16),
-            "PyTorch, flex_attention, bf16, torch.compile": (flex, BF16 | COMPILED)}
+            f"PyTorch, {FLEX}, bf16, torch.compile": (flex, BF16 | COMPILED)}
 
 
 def peers(shape: dict, seconds: float) -> dict:
     """{name: a function that measures {"step": microseconds}}."""
     def measure(make, options: dict) -> dict[str, float]:
         torch._dynamo.reset()
-        return {"step": step_microseconds(Training(make(shape), shape, **options), seconds)}
+        with torch.device("cuda"):  # where weights are drawn sooner
+            model = make(shape)
+        return {"step": step_microseconds(Training(model, shape, **options), seconds)}
     return {name: lambda kind=kind: measure(*kind) for name, kind in kinds(shape).items()}

@@ -24,7 +24,7 @@ LIBRARIES = [
     ("NCCL", r"nccl\.h$", ["comm"]),
     ("HDF5", r"(hdf5|H5\w*)\.h$", ["results"]),
     ("Boost", r"boost/", ["config", "commands"]),
-    ("utf8proc", r"utf8proc\.h$", ["tokenizer"]),
+    ("utf8proc", r"utf8proc\.h$", ["tokenizer", "prompts"]),
 ]
 
 SOURCES = {".h", ".cpp", ".cu", ".cuh"}

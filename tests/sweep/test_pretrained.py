@@ -203,8 +203,13 @@ def of_another_kind(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "gpt2"}))
 
 
-def with_few_rows(folder: Path) -> None:
-    tiny_models.make_neox(folder, rows=300)
+def with_a_large_tokenizer(folder: Path) -> None:
+    content = json.loads((folder / "tokenizer.json").read_text())
+    ids = [*content["model"]["vocab"].values(), *(token["id"] for token in content["added_tokens"])]
+    content["added_tokens"] += [{"id": id, "content": f"<extra {id}>", "single_word": False, "lstrip": False,
+                                 "rstrip": False, "normalized": False, "special": True}
+                                for id in range(max(ids) + 1, 1000)]
+    (folder / "tokenizer.json").write_text(json.dumps(content))
 
 
 @pytest.mark.parametrize(("spoil", "said"), [
@@ -213,7 +218,7 @@ def with_few_rows(folder: Path) -> None:
     (lambda folder: (folder / "tokenizer.json").unlink(), ["spoilt/tokenizer.json", "pretrained.tokenizer"]),
     (lambda folder: (folder / "tokenizer.json").write_text("{"), ["spoilt/tokenizer.json"]),
     (of_another_kind, ["spoilt/config.json", "gpt2"]),
-    (with_few_rows, ["spoilt/tokenizer.json", "up to 356", "embedding of spoilt has 300 rows"]),
+    (with_a_large_tokenizer, ["spoilt/tokenizer.json", "999", "408 rows"]),
     (truncated, ["spoilt/model.safetensors"]),
 ])
 def test_spoilt_folder_is_refused_before_work_starts(asked, made, spoil, said):

@@ -38,16 +38,23 @@ ADDED_TOKENS = [
 ]
 
 
-def trained(normalizer=None, prefix_space=False, use_regex=True, alphabet=BYTE_LETTERS, added=ADDED_TOKENS):
+@cache
+def vocabulary_and_merges(whole_alphabet):
+    """Of a tokenizer trained on drawn texts: as JSON."""
     tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(vocab_size=3000, initial_alphabet=BYTE_LETTERS if whole_alphabet else [],
+                                  special_tokens=FIRST_TOKENS, show_progress=False)  # fmt: skip
+    tokenizer.train_from_iterator(Drawn(99).texts(3000), trainer)
+    return tokenizer.to_str()
+
+
+def trained(normalizer=None, prefix_space=False, use_regex=True, whole_alphabet=True, added=ADDED_TOKENS):
+    tokenizer = Tokenizer.from_str(vocabulary_and_merges(whole_alphabet))
     if normalizer:
         tokenizer.normalizer = normalizer
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space, use_regex=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=3000, initial_alphabet=alphabet, special_tokens=FIRST_TOKENS,
-                                  show_progress=False)  # fmt: skip
-    tokenizer.train_from_iterator(Drawn(99).texts(3000), trainer)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space, use_regex=use_regex)
+    tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_tokens(added)
     return json.loads(tokenizer.to_str())
 
@@ -74,7 +81,7 @@ VARIANTS = {
     "no_normalizer": lambda: trained(None),
     "no_pattern": lambda: trained(NFC(), use_regex=False),
     "ignore_merges": lambda: ignoring_merges(trained(NFC())),
-    "few_bytes": lambda: trained(NFC(), alphabet=[]),
+    "few_bytes": lambda: trained(NFC(), whole_alphabet=False),
     "nothing_added": lambda: trained(NFC(), added=[]),
 }
 
