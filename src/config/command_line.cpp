@@ -97,7 +97,7 @@ std::vector<po::options_description> groups_of(const Verb& verb) {
       group.add_options()(option.name().c_str(), option_value(option), option_help(verb, option).c_str());
     }
   }
-  if (takes(verb, "eval")) {
+  if (takes(verb, option_named("eval.lengths"))) {
     po::options_description& group = groups.emplace_back("eval.lengths as a range, both ends included", line_width);
     for (const PublishedLength& each : published_lengths)
       group.add_options()(each.name, text_value("LETTERS"), each.help);
@@ -315,7 +315,7 @@ std::vector<OptionWord> option_words(const Verb& verb) {
     for (const std::string& alias : aliases_of(verb, option))
       words.push_back({"--" + alias, !option.flag, option.names});
   }
-  if (takes(verb, "eval")) {
+  if (takes(verb, option_named("eval.lengths"))) {
     for (const PublishedLength& each : published_lengths) words.push_back({fmt::format("--{}", each.name), true, {}});
   }
   return words;

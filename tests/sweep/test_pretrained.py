@@ -98,6 +98,16 @@ def test_every_cell_has_the_answers_of_transformers(asked, made):
         assert [sample["prompt"] for sample in one] == [sample["prompt"] for sample in other]
 
 
+@pytest.mark.parametrize("precision", ["float16", "bf16", "float64"])
+def test_other_precisions_on_the_cpu(asked, precision):
+    asked.write(models=("neox", "mamba"), lengths="3")
+    started = asked.start(f"--train.precision={precision}", workers=1)
+    assert started.wait() == 0, started.text()
+    assert asked.table("evaluations").n.tolist() == [8, 8]
+    for model in ("neox", "mamba"):
+        assert any(sample["prediction"] for sample in samples(asked, model, "phone_book", 3))
+
+
 def test_killed_worker_loses_no_measured_point(asked):
     asked.write(lengths=MANY)
     started = asked.start()
