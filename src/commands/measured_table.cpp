@@ -12,15 +12,15 @@ namespace recite {
 
 namespace {
 
-struct Column {
+struct ScoreColumn {
   const char* heading;
   int width;
   double EvaluationRow::* value;
 };
 
-constexpr Column letters = {"letters", 9, &EvaluationRow::char_accuracy};
-constexpr Column exact_match = {"exact match", 11, &EvaluationRow::exact_match};
-constexpr Column f1 = {"F1", 9, &EvaluationRow::f1};
+constexpr ScoreColumn letters = {"letters", 9, &EvaluationRow::char_accuracy};
+constexpr ScoreColumn exact_match = {"exact match", 11, &EvaluationRow::exact_match};
+constexpr ScoreColumn f1 = {"F1", 9, &EvaluationRow::f1};
 
 std::string number(double value) { return std::isnan(value) ? "-" : fmt::format("{:.4f}", value); }
 
@@ -30,9 +30,9 @@ std::string interval(const EvaluationRow& row) {
 }
 
 // Those that some row has a value of.
-std::vector<Column> measured_columns(const std::vector<EvaluationRow>& rows) {
-  std::vector<Column> columns;
-  for (const Column& column : {letters, exact_match, f1}) {
+std::vector<ScoreColumn> measured_columns(const std::vector<EvaluationRow>& rows) {
+  std::vector<ScoreColumn> columns;
+  for (const ScoreColumn& column : {letters, exact_match, f1}) {
     const bool any =
         std::any_of(rows.begin(), rows.end(), [&](const EvaluationRow& row) { return !std::isnan(row.*column.value); });
     if (any) columns.push_back(column);
@@ -43,15 +43,15 @@ std::vector<Column> measured_columns(const std::vector<EvaluationRow>& rows) {
 }  // namespace
 
 void print_measured(std::ostream& out, const std::vector<EvaluationRow>& rows) {
-  const std::vector<Column> columns = measured_columns(rows);
+  const std::vector<ScoreColumn> columns = measured_columns(rows);
   fmt::print(out, "{:<16} {:>6} {:>6}  {:<14} {:>6}  {:>15}  {:>15}", "task", "n_gram", "length", "mode", "n",
              "string accuracy", "95 % interval");
-  for (const Column& column : columns) fmt::print(out, "  {:>{}}", column.heading, column.width);
+  for (const ScoreColumn& column : columns) fmt::print(out, "  {:>{}}", column.heading, column.width);
   fmt::print(out, "\n");
   for (const EvaluationRow& row : rows) {
     fmt::print(out, "{:<16} {:>6} {:>6}  {:<14} {:>6}  {:>15}  {:>15}", row.task, row.n_gram, row.length, row.mode,
                row.n, number(row.string_accuracy), interval(row));
-    for (const Column& column : columns) fmt::print(out, "  {:>{}}", number(row.*column.value), column.width);
+    for (const ScoreColumn& column : columns) fmt::print(out, "  {:>{}}", number(row.*column.value), column.width);
     fmt::print(out, "\n");
   }
   out.flush();

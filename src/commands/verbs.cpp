@@ -124,7 +124,8 @@ Verb pretrained_verb() {
       .options = {{"model", 0, "DIR", "folder of the model (config.json, weights, tokenizer.json)", {}},
                   {"output", 'o', "RESULTS", "results file, made or gone on with [pretrained.h5]", {}},
                   {"retry-failed", 0, "", "ask again though it failed", {}}},
-      .sections = {"sweep.task", "sweep.ranks_per_job", "run", "pretrained", "train.precision", "eval"},
+      .sections = {"sweep.task", "sweep.ranks_per_job", "run", "pretrained", "train.precision", "eval.lengths",
+                   "eval.batch_size", "eval.num_batches", "eval.seed"},
       .examples = {{"recite pretrained --model models/pythia-410m --task phone_book --lengths 3,10",
                     "two sizes of phone book"},
                    {"recite pretrained --model models/mamba-370m --task c4_copy --c4_corpus c4.json.gz "

@@ -89,15 +89,15 @@ std::vector<po::options_description> groups_of(const Verb& verb) {
     }
   }
   own.add_options()("help,h", "this text");
-  for (const std::string& section : verb.sections) {
-    const std::string heading = fmt::format("[{}]", section.substr(0, section.find('.')));
-    po::options_description& group = groups.emplace_back(heading, line_width);
+  for (const std::string& section : option_sections()) {
+    po::options_description group(fmt::format("[{}]", section), line_width);
     for (const Option& option : options()) {
-      if (option.section != section && option.name() != section) continue;
+      if (option.section != section || !takes(verb, option)) continue;
       group.add_options()(option.name().c_str(), option_value(option), option_help(verb, option).c_str());
     }
+    if (!group.options().empty()) groups.push_back(group);
   }
-  if (takes(verb, "eval")) {
+  if (takes(verb, option_named("eval.lengths"))) {
     po::options_description& group = groups.emplace_back("eval.lengths as a range, both ends included", line_width);
     for (const PublishedLength& each : published_lengths)
       group.add_options()(each.name, text_value("LETTERS"), each.help);
@@ -315,7 +315,7 @@ std::vector<OptionWord> option_words(const Verb& verb) {
     for (const std::string& alias : aliases_of(verb, option))
       words.push_back({"--" + alias, !option.flag, option.names});
   }
-  if (takes(verb, "eval")) {
+  if (takes(verb, option_named("eval.lengths"))) {
     for (const PublishedLength& each : published_lengths) words.push_back({fmt::format("--{}", each.name), true, {}});
   }
   return words;

@@ -231,9 +231,9 @@ std::vector<Option> pretrained_options() {
 }
 
 Option precision_option() {
-  Option made = option("train.precision", FIELD(job.train.precision), {},
-                       "of the computation; auto: bf16 on a GPU, float32 on the CPU");
-  std::erase(made.names, "float16");  // for pretrained models that are only evaluated
+  Option made =
+      option("train.precision", FIELD(job.train.precision), {},
+             "of the computation; auto: bf16 on a GPU, float32 on the CPU; float16 for pretrained models alone");
   made.names.insert(made.names.begin(), "auto");
   made.allowed = fmt::format("one of {}", fmt::join(made.names, ", "));
   made.set = [](Settings& settings, const std::string& text) {

@@ -57,7 +57,7 @@ TEST_F(Completion, OffersOptionsOfTheVerb) {
 
 TEST_F(Completion, OffersValues) {
   EXPECT_THAT(offered("sweep --train.precision b"), ElementsAre("bf16"));
-  EXPECT_THAT(offered("sweep --train.precision = f"), ElementsAre("float32", "float64"));
+  EXPECT_THAT(offered("sweep --train.precision = f"), ElementsAre("float32", "float64", "float16"));
   EXPECT_THAT(offered("train --model T"), testing::IsEmpty());
   EXPECT_THAT(offered("train --model m"), ElementsAre("mamba"));
   EXPECT_THAT(offered("completion z"), ElementsAre("zsh"));

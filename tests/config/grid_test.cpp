@@ -146,6 +146,12 @@ TEST(PretrainedGrid, HasModelsTasksAndOrdersAsAxes) {
   EXPECT_EQ(parse_sweep(sweep.text, "again.ini", {}, {}).text, sweep.text);
 }
 
+TEST(PretrainedGrid, TakesFloat16) {
+  const Sweep sweep = parse_sweep("[sweep]\ntask = phone_book\n[pretrained]\nmodel = a\n[train]\nprecision = float16\n",
+                                  "test.ini", {}, {});
+  EXPECT_EQ(sweep.jobs.front().train.precision, Precision::float16);
+}
+
 TEST(PretrainedGrid, NoLengthsAreAllBinsOfSquad) {
   const Sweep sweep = parse_sweep(
       "[sweep]\ntask = squad\n[pretrained]\nmodel = a\nsquad_file = dev.json\n[eval]\nlengths =\n", "test.ini", {}, {});

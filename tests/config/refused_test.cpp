@@ -61,6 +61,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"BatchNotDivisible",
                 "[sweep]\nranks_per_job = 2\n[train]\nbatch_size = 7\n",
                 {"train.batch_size = 7", "sweep.ranks_per_job = 2"}},
+        BadFile{"TrainingInFloat16", "[train]\nprecision = float16\n", {"train.precision = float16", "bf16"}},
         BadFile{"TextWithoutAModel", "[sweep]\ntask = c4_copy\n", {"sweep.task = c4_copy", "pretrained.model"}},
         BadFile{"TextEvaluatedOnATrainedModel", "[eval]\ntask = squad\n", {"eval.task = squad", "pretrained.model"}},
         BadFile{"LettersForAPretrainedModel",

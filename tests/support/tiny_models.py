@@ -78,6 +78,7 @@ class Reference:
     """What `transformers` writes after a prompt, greedily, one prompt at a time."""
 
     def __init__(self, folder: Path):
+        torch.set_num_threads(1)  # tensors are too small to share
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         self.end = self.tokenizer.token_to_id(END)

