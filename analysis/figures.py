@@ -313,14 +313,14 @@ def save(figure: Figure, path: Path, dpi: int = DPI) -> Figure:
 def save_all(
     data: Data, folder: Path, format: str = "png", metric: str | None = None, at_length: int | None = None
 ) -> list[Path]:
-    """Draws every figure; returns the files. Another metric than the default is part of the names."""
+    """Draws every figure, those of training only where something was trained or nothing is measured yet; returns the
+    files. Another metric than the default is part of the names."""
     suffix = f"-{metric.replace('_', '-')}" if metric else ""
-    drawn = {
-        f"length{suffix}": (length_figure(data, metric), DPI),
-        f"efficiency{suffix}": (efficiency_figure(data, metric, at_length), DPI),
-        "loss": (loss_figure(data), DPI),
-        f"overview{suffix}": (overview_figure(data, metric, at_length), OVERVIEW_DPI),
-    }
+    drawn = {f"length{suffix}": (length_figure(data, metric), DPI)}
+    if trained_panels(data) or loss_panels(data) or not panels(data):
+        drawn[f"efficiency{suffix}"] = (efficiency_figure(data, metric, at_length), DPI)
+        drawn["loss"] = (loss_figure(data), DPI)
+    drawn[f"overview{suffix}"] = (overview_figure(data, metric, at_length), OVERVIEW_DPI)
     paths = []
     for name, (figure, dpi) in drawn.items():
         paths.append(folder / f"{name}.{format}")

@@ -84,6 +84,7 @@ struct PlainHead {
   __device__ void store_rotated(const float (&sums)[warp_rows][lane_dimensions], float* rows, int t, int part,
                                 Element* to) const {
     const int half = problem.rotary / 2;
+    __syncwarp();  // the rows were read until now
 #pragma unroll
     for (int r = 0; r < warp_rows; ++r)
 #pragma unroll

@@ -59,10 +59,6 @@ struct Events {
   cudaEvent_t begin{}, end{};
 };
 
-struct ProductInputs {
-  const __nv_bfloat16 *a, *b, *bias;
-};
-
 // The greatest power of two, up to 256, at whose multiples the address and all rows begin.
 uint32_t alignment_of(const void* pointer, int64_t row_bytes) {
   const uint64_t bits = reinterpret_cast<uint64_t>(pointer) | static_cast<uint64_t>(row_bytes) | 256;
@@ -103,7 +99,7 @@ class Description {
 
   // cuBLASLt's own first choice first.
   std::vector<cublasLtMatmulAlgo_t> candidates(cublasLtHandle_t handle, const ProductInputs& in,
-                                               const std::array<uint32_t, 3>& alignments) {
+                                               const std::array<uint32_t, 4>& alignments) {
     point_at(in);
     cublasLtMatmulPreference_t preference{};
     check(cublasLtMatmulPreferenceCreate(&preference));
@@ -113,7 +109,7 @@ class Description {
     prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignments[1]);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignments[0]);
-    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignments[2]);
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignments[3]);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignments[2]);
     std::vector<cublasLtMatmulHeuristicResult_t> found(most_candidates);
     int count = 0;
@@ -128,11 +124,13 @@ class Description {
     return algorithms;
   }
 
+  // `adds`: to what C holds.
   cublasStatus_t run(cublasLtHandle_t handle, const ProductInputs& in, void* c, bool adds,
                      const cublasLtMatmulAlgo_t& algorithm, void* workspace, cudaStream_t stream) {
     point_at(in);
-    const float one = 1, of_c = adds ? 1 : 0;
-    return cublasLtMatmul(handle, product_, &one, in.b, first_, in.a, second_, &of_c, c, result_, c, result_,
+    const float one = 1, of_addend = adds || in.addend ? 1 : 0;
+    const void* addend = in.addend ? in.addend : c;
+    return cublasLtMatmul(handle, product_, &one, in.b, first_, in.a, second_, &of_addend, addend, result_, c, result_,
                           &algorithm, workspace, workspace_bytes, stream);
   }
 
@@ -164,10 +162,12 @@ class Products {
     const std::lock_guard lock(mutex_);
     Description description(shape, std::is_same_v<Result, float> ? CUDA_R_32F : CUDA_R_16BF, in.bias != nullptr);
     constexpr int64_t element = sizeof(__nv_bfloat16);
-    const std::array<uint32_t, 3> alignments = {alignment_of(in.a, shape.a_stride * element),
+    const int64_t result_row = shape.c_stride * static_cast<int64_t>(sizeof(Result));
+    const void* addend = in.addend ? static_cast<const void*>(in.addend) : c;
+    const std::array<uint32_t, 4> alignments = {alignment_of(in.a, shape.a_stride * element),
                                                 alignment_of(in.b, shape.b_stride * element),
-                                                alignment_of(c, shape.c_stride * static_cast<int64_t>(sizeof(Result)))};
-    const Key key = key_of(shape, alignments, adds, in.bias != nullptr, sizeof(Result));
+                                                alignment_of(c, result_row), alignment_of(addend, result_row)};
+    const Key key = key_of(shape, alignments, adds * 2 + (in.addend != nullptr), in.bias != nullptr, sizeof(Result));
     auto known = known_.find(key);
     if (known == known_.end())
       known = known_.emplace(key, Known{description.candidates(handle_, in, alignments), 0, false}).first;
@@ -181,19 +181,19 @@ class Products {
   }
 
  private:
-  using Key = std::array<int64_t, 13>;
+  using Key = std::array<int64_t, 14>;
   struct Known {
     std::vector<cublasLtMatmulAlgo_t> candidates;
     size_t best;
     bool timed;
   };
 
-  static Key key_of(const ProductShape& s, const std::array<uint32_t, 3>& alignments, bool adds, bool bias,
+  static Key key_of(const ProductShape& s, const std::array<uint32_t, 4>& alignments, int adds, bool bias,
                     int64_t element) {
-    return {s.rows,        s.columns,     s.inner,    s.a_transposed * 2 + s.b_transposed,
-            s.a_stride,    s.b_stride,    s.c_stride, alignments[0],
-            alignments[1], alignments[2], adds,       bias,
-            element};
+    return {s.rows,        s.columns,     s.inner,       s.a_transposed * 2 + s.b_transposed,
+            s.a_stride,    s.b_stride,    s.c_stride,    alignments[0],
+            alignments[1], alignments[2], alignments[3], adds,
+            bias,          element};
   }
 
   static bool is_captured(cudaStream_t stream) {
@@ -265,14 +265,13 @@ Products& products_of_this_device() {
 ProductTiming::ProductTiming() { ++timings; }
 ProductTiming::~ProductTiming() { --timings; }
 
-void product_cuda(const ProductShape& shape, const __nv_bfloat16* a, const __nv_bfloat16* b, const __nv_bfloat16* bias,
-                  __nv_bfloat16* c, cudaStream_t stream) {
-  products_of_this_device().multiply(shape, {a, b, bias}, c, /*adds=*/false, stream);
+void product_cuda(const ProductShape& shape, const ProductInputs& in, __nv_bfloat16* c, cudaStream_t stream) {
+  products_of_this_device().multiply(shape, in, c, /*adds=*/false, stream);
 }
 
 void add_product_cuda(const ProductShape& shape, const __nv_bfloat16* a, const __nv_bfloat16* b, float* c,
                       cudaStream_t stream) {
-  products_of_this_device().multiply(shape, {a, b, nullptr}, c, /*adds=*/true, stream);
+  products_of_this_device().multiply(shape, {a, b}, c, /*adds=*/true, stream);
 }
 
 }  // namespace recite::kernels

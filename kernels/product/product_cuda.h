@@ -1,6 +1,6 @@
 // Matrix products on a GPU, by cuBLASLt with algorithms of our choice.
 //
-//   C = op(A) op(B) + bias, in bf16        or        C += op(A) op(B), in float32
+//   C = op(A) op(B) + bias + addend, in bf16        or        C += op(A) op(B), in float32
 //
 // Matrices lie by rows, each row `stride` elements after the one before. Sums are float32.
 //
@@ -24,9 +24,13 @@ struct ProductShape {
 };
 
 // Queued on `stream`; the device is the current one. Safe to call from several threads. Throw std::invalid_argument for
-// an empty shape, std::runtime_error when CUDA or cuBLASLt refuses. `bias` (columns), or null.
-void product_cuda(const ProductShape& shape, const __nv_bfloat16* a, const __nv_bfloat16* b, const __nv_bfloat16* bias,
-                  __nv_bfloat16* c, cudaStream_t stream);
+// an empty shape, std::runtime_error when CUDA or cuBLASLt refuses.
+struct ProductInputs {
+  const __nv_bfloat16 *a, *b;
+  const __nv_bfloat16* bias = nullptr;    // (columns), or null
+  const __nv_bfloat16* addend = nullptr;  // lies as C does, and may be C; or null
+};
+void product_cuda(const ProductShape& shape, const ProductInputs& in, __nv_bfloat16* c, cudaStream_t stream);
 void add_product_cuda(const ProductShape& shape, const __nv_bfloat16* a, const __nv_bfloat16* b, float* c,
                       cudaStream_t stream);
 

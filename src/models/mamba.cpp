@@ -123,14 +123,16 @@ torch::Tensor Mamba::hidden(const torch::Tensor& tokens, const ForwardContext& c
 }
 
 torch::Tensor Mamba::mixer(const Layer& layer, const torch::Tensor& x, LayerCache* cache, const Ends* ends) const {
-  const std::vector<torch::Tensor> xz = linear(x, layer.in_proj).split(inner_, 2);
+  const torch::Tensor xz = linear(x, layer.in_proj), before = xz.narrow(2, 0, inner_);
   const torch::Tensor filter = layer.conv_weight.squeeze(1);
   const bool step = cache && !ends;
-  const torch::Tensor u = step ? causal_conv1d_step(xz[0], filter, layer.conv_bias, cache->window)
-                               : causal_conv1d(xz[0], filter, layer.conv_bias);
-  if (ends) cache->window.copy_(inputs_at(xz[0], ends->window));
+  const auto [convolved, z] = step ? ConvAndGate{causal_conv1d_step(before, filter, layer.conv_bias, cache->window),
+                                                 xz.narrow(2, inner_, inner_)}
+                                   : gated_causal_conv1d(xz, filter, layer.conv_bias);
+  if (ends) cache->window.copy_(inputs_at(before, ends->window));
   const int64_t N = spec_.state_dim;
-  const std::vector<torch::Tensor> dBC = linear(u, layer.x_proj).split_with_sizes({rank_, N, N}, 2);
+  const auto [projected, u] = linear_and_input(convolved, layer.x_proj);
+  const std::vector<torch::Tensor> dBC = projected.split_with_sizes({rank_, N, N}, 2);
   torch::Tensor delta = linear(dBC[0], layer.dt_weight);
   if (ends) delta = delta.masked_fill(ends->padding, -std::numeric_limits<double>::infinity());  // the state stays
   const ScanTensors in{.u = u,
@@ -139,7 +141,7 @@ torch::Tensor Mamba::mixer(const Layer& layer, const torch::Tensor& x, LayerCach
                        .B = dBC[1],
                        .C = dBC[2],
                        .D = layer.D,
-                       .z = xz[1],
+                       .z = z,
                        .delta_bias = layer.dt_bias};
   return cache ? selective_scan_from(in, cache->state) : selective_scan(in);
 }

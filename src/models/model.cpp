@@ -11,7 +11,6 @@
 #include "models/mamba.h"
 #include "models/transformer.h"
 #include "ops/gpu.h"
-#include "ops/product.h"
 #include "ops/rounded_weight.h"
 
 namespace recite {
@@ -76,6 +75,13 @@ torch::Tensor Model::linear(const torch::Tensor& x, const torch::Tensor& weight,
   if (copy.defined() && torch::GradMode::is_enabled() && takes_product(x, copy))
     return product(x, {weight, copy}, {bias, bias.defined() ? copy_of(bias) : torch::Tensor()});
   return torch::linear(x, compute(weight), bias.defined() ? compute(bias) : torch::Tensor());
+}
+
+ProductAndInput Model::linear_and_input(const torch::Tensor& x, const torch::Tensor& weight) const {
+  const torch::Tensor copy = copy_of(weight);
+  if (copy.defined() && torch::GradMode::is_enabled() && takes_product(x, copy))
+    return product_and_input(x, {weight, copy}, {});
+  return {linear(x, weight), x};
 }
 
 void Model::watch(const ForwardContext& context, const torch::Tensor& x, const torch::Tensor& parameter) {

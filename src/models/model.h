@@ -13,6 +13,7 @@
 
 #include "jobs/specs.h"
 #include "models/initial.h"
+#include "ops/product.h"
 
 namespace recite {
 
@@ -40,9 +41,9 @@ struct ForwardContext {
   // What a pass in training needs to draw the same dropout masks on any number of ranks.
   bool training = false;
   uint64_t seed = 0;
-  int64_t step = 0;
-  const int64_t* global_row = nullptr;      // (B)
-  const int32_t* first_position = nullptr;  // (B)
+  // (B, 3), int64, on the model's device, contiguous: of each row the training step, the row of the global batch, and
+  // the position in that at which it begins. Tensors, so that a recorded pass can be used again.
+  torch::Tensor row_places = {};
 };
 
 // What a model remembers of the tokens read so far, for B sequences: keys and values, convolution and scan states, or
@@ -104,6 +105,8 @@ class Model {
   torch::Tensor compute(const torch::Tensor& weight) const;
   // torch::linear of x, in the compute precision, with the weight and bias as compute() gives them.
   torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias = {}) const;
+  // The same without a bias, and x again, for what else is computed from it (ops/product.h).
+  ProductAndInput linear_and_input(const torch::Tensor& x, const torch::Tensor& weight) const;
   // Tells context.gradients_complete that those from `parameter` on are, once the gradient of `x` is.
   static void watch(const ForwardContext& context, const torch::Tensor& x, const torch::Tensor& parameter);
   torch::Tensor master(const torch::Tensor& x) const { return x.to(master_dtype()); }

@@ -12,6 +12,7 @@
 #include "kernels/product/product_cuda.h"
 #include "kernels/residual_norm/residual_norm_cuda.h"
 #include "kernels/selective_scan/selective_scan_cuda.h"
+#include "ops/halves.h"
 
 namespace recite::gpu {
 
@@ -203,9 +204,14 @@ torch::Tensor scan_step(const ScanTensors& given, const torch::Tensor& state) {
 ScanTensors scan_backward(const ScanTensors& given, const torch::Tensor& states, const torch::Tensor& dy) {
   const ScanTensors in = laid_out(given);
   const kernels::ScanShape shape = shape_of(in);
-  const ScanTensors d{contiguous_like(in.u), contiguous_like(in.delta),     contiguous_like(in.A),
-                      contiguous_like(in.B), contiguous_like(in.C),         contiguous_like(in.D),
-                      contiguous_like(in.z), contiguous_like(in.delta_bias)};
+  const ScanTensors d{contiguous_like(in.u),
+                      contiguous_like(in.delta),
+                      contiguous_like(in.A),
+                      contiguous_like(in.B),
+                      contiguous_like(in.C),
+                      contiguous_like(in.D),
+                      in.z.defined() ? half_like(in.z) : in.z,
+                      contiguous_like(in.delta_bias)};
   const torch::Tensor work = workspace(kernels::selective_scan_backward_workspace_bytes(shape), in.u);
   const torch::Tensor laid_out_dy = by_rows(dy);
   with_element(in.u, [&](auto type) {
@@ -244,10 +250,9 @@ torch::Tensor conv_step(const torch::Tensor& given, const torch::Tensor& weight,
   return y;
 }
 
-ConvGradients conv_backward(const torch::Tensor& given, const torch::Tensor& weight, const torch::Tensor& bias,
-                            const torch::Tensor& dy) {
+void conv_backward(const torch::Tensor& given, const torch::Tensor& weight, const torch::Tensor& bias,
+                   const torch::Tensor& dy, const ConvGradients& d) {
   const torch::Tensor x = by_rows(given), laid_out_dy = by_rows(dy);
-  const ConvGradients d{contiguous_like(x), contiguous_like(weight), contiguous_like(bias)};
   const torch::Tensor work = workspace(kernels::causal_conv1d_backward_workspace_bytes(shape_of(x, weight)), x);
   with_element(x, [&](auto type) {
     using Element = decltype(type);
@@ -255,7 +260,6 @@ ConvGradients conv_backward(const torch::Tensor& given, const torch::Tensor& wei
                                          read_only<float>(bias), rows<const Element>(laid_out_dy), rows<Element>(d.x),
                                          data<float>(d.weight), data<float>(d.bias), work.mutable_data_ptr(), stream());
   });
-  return d;
 }
 
 void norm_forward(const kernels::ResidualNormShape& shape, const NormInputs& in, const NormOutputs& out) {
@@ -313,12 +317,13 @@ torch::Tensor product(const torch::Tensor& x, const torch::Tensor& weight, const
                          .a_stride = x.stride(0),
                          .b_stride = weight.stride(0),
                          .c_stride = y.stride(0)},
-                        read_only<__nv_bfloat16>(x), read_only<__nv_bfloat16>(weight), read_only<__nv_bfloat16>(bias),
+                        {read_only<__nv_bfloat16>(x), read_only<__nv_bfloat16>(weight), read_only<__nv_bfloat16>(bias)},
                         data<__nv_bfloat16>(y), stream());
   return y;
 }
 
-torch::Tensor product_input_gradient(const torch::Tensor& dy, const torch::Tensor& weight) {
+torch::Tensor product_input_gradient(const torch::Tensor& dy, const torch::Tensor& weight,
+                                     const torch::Tensor& addend) {
   torch::Tensor dx = torch::empty({dy.size(0), weight.size(1)}, dy.options());
   kernels::product_cuda({.rows = dy.size(0),
                          .columns = weight.size(1),
@@ -326,7 +331,9 @@ torch::Tensor product_input_gradient(const torch::Tensor& dy, const torch::Tenso
                          .a_stride = dy.stride(0),
                          .b_stride = weight.stride(0),
                          .c_stride = dx.stride(0)},
-                        read_only<__nv_bfloat16>(dy), read_only<__nv_bfloat16>(weight), nullptr,
+                        {.a = read_only<__nv_bfloat16>(dy),
+                         .b = read_only<__nv_bfloat16>(weight),
+                         .addend = read_only<__nv_bfloat16>(addend)},
                         data<__nv_bfloat16>(dx), stream());
   return dx;
 }
@@ -342,17 +349,20 @@ void add_product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x
                             read_only<__nv_bfloat16>(dy), read_only<__nv_bfloat16>(x), data<float>(gradient), stream());
 }
 
-torch::Tensor dropout_mask(uint64_t key, const std::vector<uint64_t>& names, int64_t width, uint32_t dropped_below,
-                           float kept, torch::TensorOptions options) {
-  const auto rows = static_cast<int64_t>(names.size());
-  const torch::Tensor on_host = torch::from_blob(const_cast<uint64_t*>(names.data()), {rows}, torch::kInt64);
-  const torch::Tensor on_device = on_host.to(options.device());
-  torch::Tensor mask = torch::empty({rows, width}, options);
+torch::Tensor dropout_mask(const torch::Tensor& places, int64_t time, int64_t width, const DropoutNumbers& numbers,
+                           torch::TensorOptions options) {
+  torch::Tensor mask = torch::empty({places.size(0), time, width}, options);
   with_element(mask, [&](auto type) {
     using Element = decltype(type);
-    const auto* pointer = reinterpret_cast<const uint64_t*>(read_only<int64_t>(on_device));
-    kernels::dropout_mask_cuda<Element>({rows, width, key, pointer, dropped_below, kept}, data<Element>(mask),
-                                        stream());
+    kernels::dropout_mask_cuda<Element>({.batch = places.size(0),
+                                         .time = time,
+                                         .width = width,
+                                         .key = numbers.key,
+                                         .layer = static_cast<uint64_t>(numbers.layer),
+                                         .places = read_only<int64_t>(places),
+                                         .dropped_below = numbers.dropped_below,
+                                         .kept = numbers.kept},
+                                        data<Element>(mask), stream());
   });
   return mask;
 }

@@ -33,7 +33,8 @@ torch::Tensor attention_backward(const torch::Tensor& qkv, const AttentionPlaces
 torch::Tensor attention_decode(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& length,
                                const AttentionCache& cache);
 
-// u, delta, B, C, z by rows. initial (B, D, N), states (new_scan_states) and final (B, D, N), each or undefined.
+// u, delta, B, C, z by rows; the gradient of z is half_like() z (ops/halves.h). initial (B, D, N), states
+// (new_scan_states) and final (B, D, N), each or undefined.
 torch::Tensor new_scan_states(const ScanTensors& in);
 torch::Tensor scan_forward(const ScanTensors& in, const torch::Tensor& initial, const torch::Tensor& states,
                            const torch::Tensor& final);
@@ -44,11 +45,12 @@ ScanTensors scan_backward(const ScanTensors& in, const torch::Tensor& states, co
 torch::Tensor conv_forward(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
 torch::Tensor conv_step(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
                         const torch::Tensor& window);
+// Writes the gradients, that of x by rows, too.
 struct ConvGradients {
   torch::Tensor x, weight, bias;
 };
-ConvGradients conv_backward(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
-                            const torch::Tensor& dy);
+void conv_backward(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+                   const torch::Tensor& dy, const ConvGradients& d);
 
 // Every tensor contiguous, undefined where there is none. Of the outputs, the backward reads sum, mean and rstd.
 struct NormInputs {
@@ -75,15 +77,20 @@ GeluGradients bias_gelu_backward(const torch::Tensor& u, const torch::Tensor& bi
 // Products of bf16 matrices whose rows are one stride apart (kernels/product/product_cuda.h):
 // x (M, I) times the transpose of weight (O, I), plus bias (O) where defined: (M, O).
 torch::Tensor product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
-// dy (M, O) times weight (O, I): (M, I).
-torch::Tensor product_input_gradient(const torch::Tensor& dy, const torch::Tensor& weight);
+// dy (M, O) times weight (O, I), plus `addend` (M, I) where defined: (M, I).
+torch::Tensor product_input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, const torch::Tensor& addend);
 // Adds the transpose of dy (M, O) times x (M, I) to `gradient` (O, I), float32.
 void add_product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& gradient);
 
-// (names, width), float32 or bf16: 0 where the number of a PhiloxStream is below `dropped_below`, else `kept`.
-// The streams are those of the key and of each name.
-torch::Tensor dropout_mask(uint64_t key, const std::vector<uint64_t>& names, int64_t width, uint32_t dropped_below,
-                           float kept, torch::TensorOptions options);
+// (B, T, width), float32 or bf16, of kernels/dropout/dropout_cuda.h; places (B, 3), int64, contiguous.
+struct DropoutNumbers {
+  uint64_t key;
+  int64_t layer;
+  uint32_t dropped_below;
+  float kept;
+};
+torch::Tensor dropout_mask(const torch::Tensor& places, int64_t time, int64_t width, const DropoutNumbers& numbers,
+                           torch::TensorOptions options);
 
 // () float64: of float32 numbers.
 torch::Tensor squared_norm(const torch::Tensor& numbers);

@@ -23,27 +23,33 @@ std::vector<int64_t> with_width(const std::vector<int64_t>& shape, int64_t width
 
 class ProductFunction : public torch::autograd::Function<ProductFunction> {
  public:
-  static torch::Tensor forward(AutogradContext* context, torch::Tensor x, torch::Tensor weight, torch::Tensor copy,
-                               std::optional<torch::Tensor> bias, std::optional<torch::Tensor> bias_copy) {
+  // The product and x.
+  static tensor_list forward(AutogradContext* context, torch::Tensor x, torch::Tensor weight, torch::Tensor copy,
+                             std::optional<torch::Tensor> bias, std::optional<torch::Tensor> bias_copy) {
+    context->set_materialize_grads(false);
     const torch::Tensor rows = rows_of(x);
     context->save_for_backward({rows, weight, copy, bias.value_or(torch::Tensor())});
     context->saved_data["shape"] = x.sizes().vec();
     if constexpr (gpu::built) {
       const torch::Tensor y = gpu::product(rows, copy, bias_copy.value_or(torch::Tensor()));
-      return y.view(with_width(x.sizes().vec(), copy.size(0)));
+      return {y.view(with_width(x.sizes().vec(), copy.size(0))), x};
     }
     throw std::logic_error("a product for GPUs in a build without them");
   }
 
   static tensor_list backward(AutogradContext* context, tensor_list gradients) {
     const tensor_list saved = context->get_saved_variables();
-    torch::Tensor weight = saved[1], bias = saved[3], dx;
+    torch::Tensor weight = saved[1], bias = saved[3], dx = gradients[1];
     if constexpr (gpu::built) {
-      const torch::Tensor dy = rows_of(gradients[0]);
-      gpu::add_product_weight_gradient(dy, saved[0], weight.mutable_grad());
-      if (bias.defined()) bias.mutable_grad().add_(dy.sum(0, /*keepdim=*/false, torch::kFloat32));
-      if (context->needs_input_grad(0))
-        dx = gpu::product_input_gradient(dy, saved[2]).view(context->saved_data["shape"].toIntVector());
+      if (gradients[0].defined()) {
+        const torch::Tensor dy = rows_of(gradients[0]);
+        gpu::add_product_weight_gradient(dy, saved[0], weight.mutable_grad());
+        if (bias.defined()) bias.mutable_grad().add_(dy.sum(0, /*keepdim=*/false, torch::kFloat32));
+        if (context->needs_input_grad(0)) {
+          const torch::Tensor others = dx.defined() ? dx.reshape({-1, dx.size(-1)}).contiguous() : dx;
+          dx = gpu::product_input_gradient(dy, saved[2], others).view(context->saved_data["shape"].toIntVector());
+        }
+      }
     }
     const torch::Tensor none;
     return {dx, none, none, none, none};
@@ -59,10 +65,16 @@ bool takes_product(const torch::Tensor& x, const torch::Tensor& copy) {
 }
 
 torch::Tensor product(const torch::Tensor& x, const RoundedWeight& weight, const RoundedWeight& bias) {
+  return product_and_input(x, weight, bias).product;
+}
+
+ProductAndInput product_and_input(const torch::Tensor& x, const RoundedWeight& weight, const RoundedWeight& bias) {
   const auto optional = [](const torch::Tensor& tensor) {
     return tensor.defined() ? std::optional(tensor) : std::nullopt;
   };
-  return ProductFunction::apply(x, weight.weight, weight.copy, optional(bias.weight), optional(bias.copy));
+  const tensor_list both =
+      ProductFunction::apply(x, weight.weight, weight.copy, optional(bias.weight), optional(bias.copy));
+  return {both[0], both[1]};
 }
 
 }  // namespace recite

@@ -18,4 +18,10 @@ bool takes_product(const torch::Tensor& x, const torch::Tensor& copy);
 // product itself.
 torch::Tensor product(const torch::Tensor& x, const RoundedWeight& weight, const RoundedWeight& bias);
 
+// The same, and x again for what else reads it: the gradient from there is added by the product of x's own.
+struct ProductAndInput {
+  torch::Tensor product, input;
+};
+ProductAndInput product_and_input(const torch::Tensor& x, const RoundedWeight& weight, const RoundedWeight& bias);
+
 }  // namespace recite

@@ -1,6 +1,7 @@
 #include "train/loss.h"
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 namespace recite {
@@ -17,26 +18,32 @@ int64_t answer_multiple(int64_t places) {
 
 TrainingInputs TrainingInputs::to(torch::Device device) const {
   const auto there = [&](const torch::Tensor& tensor) { return tensor.to(device, /*non_blocking=*/true); };
-  return {there(tokens), {there(answers.places), there(answers.tokens)}};
+  return {there(tokens), {there(answers.places), there(answers.tokens)}, there(row_places)};
 }
 
 void TrainingInputs::copy_from(const TrainingInputs& other) const {
   tokens.copy_(other.tokens, /*non_blocking=*/true);
   answers.places.copy_(other.answers.places, /*non_blocking=*/true);
   answers.tokens.copy_(other.answers.tokens, /*non_blocking=*/true);
+  row_places.copy_(other.row_places, /*non_blocking=*/true);
 }
 
-TrainingInputs training_inputs(const Batch& batch, torch::Device for_device) {
+TrainingInputs training_inputs(const Batch& batch, int64_t step, torch::Device for_device) {
   constexpr int64_t no_answer = -100;  // what the cross-entropy passes over
   const auto options = torch::TensorOptions().dtype(torch::kInt64).pinned_memory(for_device.is_cuda());
   const auto count = static_cast<int64_t>(batch.loss_mask.size());
   const int64_t answers = batch.answer_tokens(), multiple = answer_multiple(count);
   const int64_t filled = std::min(count, (answers + multiple - 1) / multiple * multiple);
   const TrainingInputs inputs{torch::empty({batch.rows, batch.time}, options),
-                              {torch::empty({filled}, options), torch::empty({filled}, options)}};
+                              {torch::empty({filled}, options), torch::empty({filled}, options)},
+                              torch::empty({batch.rows, 3}, options)};
   std::copy(batch.inputs.begin(), batch.inputs.end(), inputs.tokens.data_ptr<int64_t>());
   auto* place = inputs.answers.places.data_ptr<int64_t>();
   auto* token = inputs.answers.tokens.data_ptr<int64_t>();
+  auto* row_place = inputs.row_places.data_ptr<int64_t>();
+  for (size_t b = 0; b < static_cast<size_t>(batch.rows); ++b)
+    row_place =
+        std::copy_n(std::array{step, batch.global_row[b], int64_t{batch.first_position[b]}}.data(), 3, row_place);
   int64_t fill = filled - answers;
   for (int64_t i = 0; i < count; ++i) {
     const bool answer = batch.loss_mask[static_cast<size_t>(i)] != 0;

@@ -23,14 +23,15 @@ int64_t answer_multiple(int64_t places);
 struct TrainingInputs {
   torch::Tensor tokens;  // (B, T), int64
   Answers answers;
+  torch::Tensor row_places;  // (B, 3), int64: ForwardContext::row_places
 
   // On `device`; from pinned memory queued, so that the host does not wait.
   TrainingInputs to(torch::Device device) const;
   // The same into tensors of the same shapes.
   void copy_from(const TrainingInputs& other) const;
 };
-// On the host; in pinned memory when they are for a GPU.
-TrainingInputs training_inputs(const Batch& batch, torch::Device for_device);
+// Of step `step`; on the host; in pinned memory when they are for a GPU.
+TrainingInputs training_inputs(const Batch& batch, int64_t step, torch::Device for_device);
 
 // SUM of the cross-entropies of the tokens `answers` (M), but for -100, over the first `vocabulary` entries of logits
 // (M, V): a scalar of the logits' dtype.

@@ -64,10 +64,9 @@ struct Trainer::State {
         reducer(parameters.gradients(), group.device),
         optimizer(parameters.weights(), job.train.weight_decay),
         loss(torch::zeros({}, parameters.weights().options().dtype(torch::kFloat64))) {
-    // A collective cannot be recorded (destroying it would wait for the graph), the masks of dropout are named on the
-    // host, and what LibTorch does for float64 may wait for the device.
-    const bool same_each_step = group.size() == 1 && job.model.architecture != Architecture::lstm;
-    passes = make_passes(device, same_each_step && gpu::takes(parameters.weights()));
+    // A collective cannot be recorded (destroying it would wait for the graph), and what LibTorch does for float64 may
+    // wait for the device.
+    passes = make_passes(device, group.size() == 1 && gpu::takes(parameters.weights()));
   }
 
   std::vector<Batch> micro_batches() const;
@@ -185,17 +184,15 @@ void Trainer::State::pass(const Batch& batch, bool last) {
   ForwardContext context;
   context.training = true;
   context.seed = static_cast<uint64_t>(job.train.seed);
-  context.step = steps;
-  context.global_row = batch.global_row.data();
-  context.first_position = batch.first_position.data();
   if (last && group.size() > 1)
     context.gradients_complete = [this](const torch::Tensor& from) { reducer.complete_from(from.grad()); };
-  passes->run(training_inputs(batch, model->device()),
+  passes->run(training_inputs(batch, steps, model->device()),
               [&](const TrainingInputs& inputs) { pass_over(inputs, context); });
 }
 
 void Trainer::State::pass_over(const TrainingInputs& inputs, ForwardContext context) {
   context.wanted = inputs.answers.places;
+  context.row_places = inputs.row_places;
   const torch::Tensor logits = model->forward(inputs.tokens, context);
   const torch::Tensor sum = answer_loss_sum(logits, inputs.answers.tokens, model->vocabulary());
   sum.backward();

@@ -282,12 +282,13 @@ def test_pretrained_models_have_a_panel_for_each_task_and_order(asked: Sweep) ->
     assert "over prompts" in texts(figure)
 
 
-def test_figures_of_training_are_empty_where_nothing_was_trained(asked: Sweep) -> None:
+def test_figures_of_training_are_empty_where_nothing_was_trained(asked: Sweep, tmp_path: Path) -> None:
     data = load(asked)
     for figure in (efficiency_figure(data), loss_figure(data)):
         assert [text.get_text() for text in figure.axes[0].texts] == ["nothing measured yet"]
     left, right = overview_figure(data).axes
     assert (left.get_title(loc="left"), right.get_title(loc="left")) == ("C4 copy", "C4 copy, shuffled")
+    assert [path.name for path in save_all(data, tmp_path)] == ["length.png", "overview.png"]
 
 
 def test_trained_and_pretrained_models_share_a_file(asked: Sweep) -> None:

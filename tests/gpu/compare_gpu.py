@@ -1,6 +1,6 @@
-"""`recite` on a GPU beside its peers, both sides in one call: kernels, training steps, and steps of decoding.
+"""`recite` on a GPU beside its peers, both sides in one call: kernels, steps of decoding, training steps, whole texts.
 
-    python3 tests/gpu/compare_gpu.py --programs build/release [--only kernels|steps|generation]
+    python3 tests/gpu/compare_gpu.py --programs build/release [--only kernels|generation|steps|text]
     python3 tests/gpu/figures_table.py            then makes the pages' tables of docs/gpu_figures.json
 
 FOLDER has `recite` and the programs of the target gpu_benches. Peers: PyTorch, transformers, and, where they can be
@@ -23,7 +23,7 @@ from pathlib import Path
 from figures import with_peers
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("kernels", "generation", "steps")
+PARTS = ("kernels", "generation", "steps", "text")
 KERNELS = ("attention", "selective_scan", "causal_conv1d", "residual_norm", "gelu", "adamw")
 DECODING = ("attention", "selective scan")  # of these, a "step" is one token of generation
 
@@ -97,13 +97,16 @@ def of_direction(times: dict[str, dict], direction: str) -> dict[str, dict]:
             for name, found in times.items()}
 
 
+def rows_of_bench(run: Run, name: str, *arguments: str) -> list[dict]:
+    run.say(f"gpu_{name}_bench")
+    return [json.loads(line) for line in run.output_of(f"gpu_{name}_bench", *arguments).splitlines()]
+
+
 def rows_of_benches(run: Run, part: str) -> list[dict]:
     """`generation` has the steps of decoding, `kernels` the rest, and the copy of the first program alone."""
     rows = []
     for kernel in KERNELS[:2] if part == "generation" else KERNELS:
-        run.say(f"gpu_{kernel}_bench")
-        text = run.output_of(f"gpu_{kernel}_bench", *([", step"] if part == "generation" else []))
-        rows += [json.loads(line) for line in text.splitlines()]
+        rows += rows_of_bench(run, kernel, *([", step"] if part == "generation" else []))
     if part == "generation":
         return [row for row in rows if row["direction"] == "step" and row["operation"] != "copy"]
     copies = [row for row in rows if row["operation"] == "copy"]
@@ -154,6 +157,17 @@ def compare_steps(run: Run) -> list[dict]:
     return found
 
 
+def compare_text(run: Run) -> list[dict]:
+    import generation_peers
+
+    found = []
+    for row in rows_of_bench(run, "generation"):
+        run.say(f"generation, {row['dtype']}, {row['shape']}: {row['microseconds']:.0f} us a token")
+        times = measured(run, generation_peers.peers(row["shape"], run.seconds))
+        found.append(with_peers(row, of_direction(times, row["direction"])))
+    return found
+
+
 def versions(run: Run) -> dict[str, str]:
     import torch
 
@@ -181,7 +195,10 @@ def compare(run: Run, part: str) -> dict:
     clear()
     run.say(f"{part}: a product reaches {limits['product_flops_per_second'] * 1e-12:.0f} TFLOP/s, a copy "
             f"{limits['copy_bytes_per_second'] * 1e-12:.2f} TB/s")
-    rows = compare_steps(run) if part == "steps" else compare_kernels(run, part)
+    if part == "steps":
+        rows = compare_steps(run)
+    else:
+        rows = compare_text(run) if part == "text" else compare_kernels(run, part)
     return {"date": str(date.today()), "device": torch.cuda.get_device_name(), "versions": versions(run),
             "ceilings": limits, "rows": rows}
 

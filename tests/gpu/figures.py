@@ -1,11 +1,11 @@
 """The figures that compare_gpu.py measures and figures_table.py makes tables of: rows, ratios, and goals met or not.
 
-The file has parts (kernels, steps, generation), each measured in one call: {date, device, versions, ceilings, rows}. A
-row is {operation, shape, dtype, direction, microseconds, bytes, flops, peers, peer, ratio}: peers are {name:
+The file has parts (kernels, generation, steps, text), each measured in one call: {date, device, versions, ceilings,
+rows}. A row is {operation, shape, dtype, direction, microseconds, bytes, flops, peers, peer, ratio}: peers are {name:
 {microseconds} or {error}}, `peer` is the fastest of them, and ratio our time divided by its time.
 """
 
-from goals import GOALS, HERE, Goal
+from goals import COPY, GOALS, HERE, Goal
 
 
 def with_peers(row: dict, peers: dict[str, dict]) -> dict:
@@ -24,20 +24,26 @@ def goals_of(row: dict) -> list[Goal]:
     return [goal for goal in GOALS if goal.is_of(row)]
 
 
-def most_microseconds(goal: Goal, row: dict, rows: list[dict]) -> float | None:
-    """What the goal allows, by what the peer took in this call; None when that was not measured."""
-    if goal.than is None:
-        return goal.goal
-    for other in rows:
+def peer_microseconds(goal: Goal, row: dict, part: dict) -> float | None:
+    """What the goal's peer took in this call; None when that was not measured."""
+    if goal.than == COPY:
+        return 1e6 * row["bytes"] / part["ceilings"]["copy_bytes_per_second"]
+    for other in part["rows"]:
         if (all(other[name] == row[name] for name in ("operation", "dtype", "direction"))
                 and other["shape"] == row["shape"] | goal.at):
-            time = other["microseconds"] if goal.than == HERE else other["peers"].get(goal.than, {}).get("microseconds")
-            return None if time is None else goal.goal / goal.then * time
+            return other["microseconds"] if goal.than == HERE else other["peers"].get(goal.than, {}).get("microseconds")
     return None
 
 
+def most_microseconds(goal: Goal, row: dict, part: dict) -> float | None:
+    if goal.than is None:
+        return goal.goal
+    time = peer_microseconds(goal, row, part)
+    return None if time is None else goal.goal / goal.then * time
+
+
 def verdict(goal: Goal, row: dict, part: dict) -> str:
-    most = most_microseconds(goal, row, part["rows"])
+    most = most_microseconds(goal, row, part)
     if most is None:
         return "peer not measured"
     if goal.than is None and "H200" not in part["device"]:

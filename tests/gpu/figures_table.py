@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from figures import goals_of, share_of_ceiling, verdict
-from goals import HERE, Goal
+from goals import COPY, HERE, Goal
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- compare_gpu -->", "<!-- end of compare_gpu -->"
@@ -18,14 +18,17 @@ PAGES = {"kernels/attention/GPU.md": ["attention"],
          "kernels/causal_conv1d/GPU.md": ["causal convolution"],
          "kernels/gelu/GPU.md": ["residual norm", "GELU", "squared norm", "AdamW"],
          "kernels/selective_scan/GPU.md": ["selective scan"],
-         "docs/measurements.md": ["training step"]}
-PARTS = {"kernels": "forward / backward", "generation": "a step of decoding", "steps": "a training step"}
-UNITS = {"kernels": (1, "microseconds"), "generation": (1, "microseconds"), "steps": (1e-3, "milliseconds")}
+         "docs/measurements.md": ["training step", "generation"]}
+PARTS = {"kernels": "forward / backward", "generation": "a step of decoding", "steps": "a training step",
+         "text": "a token of generated text"}
+UNITS = {"kernels": (1, "microseconds"), "generation": (1, "microseconds"), "steps": (1e-3, "milliseconds"),
+         "text": (1, "microseconds")}
+NAMED_BY_PARTS = ("training step", "generation")
 
 
 def shape_text(row: dict, operations: list[str]) -> str:
     """`bf16, B 64, T 220, ALiBi`, and the operation first where the page has several."""
-    words = [row["operation"]] if len(operations) > 1 and row["operation"] != "training step" else []
+    words = [row["operation"]] if len(operations) > 1 and row["operation"] not in NAMED_BY_PARTS else []
     for name, value in row["shape"].items():
         if value is True:
             words.append(name)
@@ -49,6 +52,8 @@ def goal_text(goals: tuple[Goal, ...], part: str) -> str:
     first = goals[0]
     if first.than is None:
         return f"<= {once([time_text(goal.goal, part) for goal in goals])} {UNITS[part][1]} on an H200"
+    if first.than == COPY:
+        return f">= {once([f'{goal.then / goal.goal:.2f}' for goal in goals])} of a copy's rate"
     ratios = once([f"<= {goal.goal / goal.then:.2f}" for goal in goals])
     where = ", ".join({"none": "no position"}.get(value, value) for value in first.at.values())
     return f"{ratios} of {'ours' if first.than == HERE else first.than}{f' ({where})' if where else ''}"

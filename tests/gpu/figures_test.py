@@ -2,13 +2,15 @@
 
 import json
 import stat
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import compare_gpu
 import figures
 import figures_table
 import pytest
-from goals import CUDNN, GOALS, HERE, MAMBA, NEOX_COMPILED
+from goals import COPY, CUDNN, GENERATE, GOALS, HERE, MAMBA, NEOX_COMPILED
 
 SCAN = {"B": 64, "T": 220, "D": 2048, "N": 32}
 
@@ -31,6 +33,11 @@ def part(*rows: dict, device="NVIDIA H200") -> dict:
 def attention(position: str, microseconds: float, peers=None, direction="forward") -> dict:
     shape = {"B": 64, "H": 16, "T": 220, "d": 64, "position": position}
     return row("attention", shape, direction, microseconds, peers=peers)
+
+
+def text(model: str, microseconds: float, peers=None, batch=1, size=0) -> dict:
+    shape = {"model": model, "B": batch, "prompt": 128, "tokens": 128}
+    return row("generation", shape, "token", microseconds, peers=peers, size=size)
 
 
 def only_goal(of: dict) -> figures.Goal:
@@ -84,6 +91,23 @@ def test_a_goal_without_a_peer_holds_on_its_own_device_alone():
     assert figures.verdict(only_goal(of), of, part(of, device="NVIDIA H100 80GB HBM3")) == "holds for an H200"
 
 
+def test_one_text_is_to_be_three_times_as_fast_as_the_generate_that_users_call():
+    peers = {GENERATE: {"microseconds": 3000}, "compiled": {"microseconds": 900}}
+    for microseconds, said in ((1000, "met"), (1001, "not met")):
+        of = text("pythia-410m", microseconds, peers)
+        assert figures.verdict(only_goal(of), of, part(of)) == said
+    assert figures.goals_of(text("pythia-410m", 1000, peers, batch=32)) == []
+
+
+@pytest.mark.parametrize("device", ["NVIDIA H200", "NVIDIA H100 80GB HBM3"])
+def test_a_goal_may_be_a_share_of_the_rate_of_a_copy_in_the_same_call(device):
+    for microseconds, said in ((2000, "met"), (2001, "not met")):
+        of = text("pythia-2.8b", microseconds, size=4.8e9)  # a copy here: 1200 microseconds
+        assert only_goal(of).than == COPY
+        assert figures.verdict(only_goal(of), of, part(of, device=device)) == said
+    assert figures.share_of_ceiling(text("pythia-2.8b", 2000, size=4.8e9), part()["ceilings"]) == pytest.approx(0.6)
+
+
 def test_every_goal_is_of_a_row_that_is_measured():
     """Of steps, whose shapes are Python's; those of kernels are in the programs."""
     steps = [row("training step", shape, "step", dtype=dtype) for shape, dtype in compare_gpu.STEPS]
@@ -122,10 +146,26 @@ def test_steps_are_in_milliseconds_and_have_a_second_goal():
 @pytest.mark.parametrize("of, said", [
     (row("training step", {"model": "rope", "B": 8}, "step"), "<= 6.0 milliseconds on an H200"),
     (attention("Hard-ALiBi", 70), "<= 0.70 of ours (no position)"),
+    (text("pythia-410m", 600), f"<= 0.33 of {GENERATE}"),
+    (text("pythia-2.8b", 2000), ">= 0.60 of a copy's rate"),
     (attention("ALiBi", 70), f"<= 0.98 of {CUDNN} (no position)")])
 def test_a_goal_says_what_it_is_of(of, said):
     part = "steps" if of["operation"] == "training step" else "kernels"
     assert figures_table.goal_text((only_goal(of),), part) == said
+
+
+def test_texts_have_a_table_beside_that_of_the_steps(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(figures_table, "PAGES", {"page.md": figures_table.PAGES["docs/measurements.md"]})
+    page = tmp_path / "page.md"
+    page.write_text(f"{figures_table.BEGIN}\n{figures_table.END}\n")
+    step = row("training step", {"model": "rope", "B": 64}, "step", 29000)
+    token = text("pythia-410m", 620.4, {GENERATE: {"microseconds": 15000}}, size=8e8)
+    figures_table.write_pages({"parts": {"text": part(token), "steps": part(step)}}, tmp_path)
+    steps, texts = page.read_text().split("\n\n2026-01-02, ")
+    assert "| a training step | here |" in steps and "\n| rope, B 64, bf16 | 29.0 |" in steps
+    assert "Medians in microseconds." in texts and "| a token of generated text | here |" in texts
+    assert (f"\n| pythia-410m, B 1, prompt 128, tokens 128, bf16 | 620 | 0.32 | {GENERATE} 15000 | 0.04 "
+            f"| <= 0.33 of {GENERATE} | met |\n{figures_table.END}\n") in texts
 
 
 def test_why_a_peer_has_no_time_stands_under_the_table_once():
@@ -204,6 +244,21 @@ echo '{"rows": [{"what": "attention, forward", "seconds": 9}, {"what": "training
                    "--seconds=0.25 --json "):
         assert option in asked
     assert compare_gpu.step_of_recite(compare_gpu.Run(tmp_path / "none", 0.1, 1), shape, "bf16") is None
+
+
+def test_each_text_of_the_program_is_set_beside_its_own_peers(tmp_path: Path, monkeypatch):
+    rows = [text(model, 600, batch=batch) for model, batch in (("pythia-410m", 1), ("mamba-2.8b", 32))]
+    program(tmp_path, "gpu_generation_bench", *rows)
+
+    def peers(shape: dict, seconds: float) -> dict:
+        assert seconds == 0.1
+        return {shape["model"]: lambda: {"token": 1200.0 * shape["B"]}}
+    monkeypatch.setattr(compare_gpu, "clear", lambda: None)
+    monkeypatch.setitem(sys.modules, "generation_peers", SimpleNamespace(peers=peers))
+    found = compare_gpu.compare_text(compare_gpu.Run(tmp_path, 0.1, 1))
+    assert [(of["shape"]["model"], of["peer"], of["ratio"]) for of in found] == [
+        ("pythia-410m", "pythia-410m", 1 / 2), ("mamba-2.8b", "mamba-2.8b", 1 / 64)]
+    assert compare_gpu.compare_text(compare_gpu.Run(tmp_path / "none", 0.1, 1)) == []
 
 
 def test_a_peer_that_fails_is_recorded_and_none_begins_after_the_end(tmp_path: Path, monkeypatch):

@@ -20,9 +20,10 @@ struct Numbers {
   Precision precision;
   double tolerance;  // of logits, beside float64
   double near;       // of the two best logits, where rounding may decide between them
+  size_t least;      // of the 86 tokens of a batch, that must be beyond doubt for the comparison to mean anything
 };
 constexpr Numbers all_numbers[] = {
-    {Precision::float64, 1e-10, 1e-8}, {Precision::float32, 1e-4, 1e-3}, {Precision::bf16, 0.06, 0.1}};
+    {Precision::float64, 1e-10, 1e-8, 80}, {Precision::float32, 1e-4, 1e-3, 30}, {Precision::bf16, 0.06, 0.1, 3}};
 
 class GenerateOnGpu : public testing::TestWithParam<Architecture> {
  protected:
@@ -35,7 +36,8 @@ class GenerateOnGpu : public testing::TestWithParam<Architecture> {
     auto made = make_model(spec, vocabulary, precision, device, 3);
     torch::manual_seed(4);
     torch::NoGradGuard no_grad;
-    const double deviation = GetParam() == Architecture::lstm ? 1.0 : 0.1;
+    // From 0.5 on a recurrence of this width is chaotic: rounding decides where it is after 100 tokens.
+    const double deviation = GetParam() == Architecture::lstm ? 0.25 : 0.1;
     for (const Parameter& parameter : made->parameters())
       parameter.tensor.add_(deviation * torch::randn(parameter.tensor.sizes(), torch::kFloat64).to(device));
     return made;
@@ -57,7 +59,7 @@ TEST_P(GenerateOnGpu, LogitsOverACacheAreThoseOfFloat64OnTheCpu) {
   const Tensor lengths = torch::tensor({33, 1, 2, 150, 7}),
                tokens = torch::randint(vocabulary, {5, 170}, torch::kInt64);
   const Tensor expected = cpu->forward(tokens, {}).detach();
-  for (const auto& [precision, tolerance, near] : all_numbers) {
+  for (const auto& [precision, tolerance, near, least] : all_numbers) {
     const auto gpu = model(precision, torch::kCUDA);
     const auto cache = gpu->new_cache(5, 170);
     Tensor length = lengths.clone();
@@ -78,7 +80,7 @@ TEST_P(GenerateOnGpu, LogitsOverACacheAreThoseOfFloat64OnTheCpu) {
 
 // As many tokens of every row, so that the batch stays as it is.
 TEST_P(GenerateOnGpu, TheGraphOfAStepDoesWhatTheStepDoes) {
-  for (const auto& [precision, tolerance, near] : all_numbers) {
+  for (const auto& [precision, tolerance, near, least] : all_numbers) {
     const auto gpu = model(precision, torch::kCUDA);
     constexpr int64_t count = 40;
     const Texts read = prompts();
@@ -123,7 +125,7 @@ TEST_P(GenerateOnGpu, ABatchGivesTheTextOfEachAloneAndOfTheCpu) {
   const auto cpu = model(Precision::float32, torch::kCPU);
   const std::vector<int64_t> counts{20, 31, 1, 9, 25};
   const Texts read = prompts();
-  for (const auto& [precision, tolerance, near] : all_numbers) {
+  for (const auto& [precision, tolerance, near, least] : all_numbers) {
     const auto gpu = model(precision, torch::kCUDA);
     const Texts texts = generate(*gpu, read, counts, {});
     size_t compared = 0;
@@ -140,7 +142,7 @@ TEST_P(GenerateOnGpu, ABatchGivesTheTextOfEachAloneAndOfTheCpu) {
       }
       compared += static_cast<size_t>(same);
     }
-    EXPECT_GT(compared, 10u) << name_of(precision) << ": hardly anything was beyond doubt";
+    EXPECT_GE(compared, least) << name_of(precision) << ": hardly anything was beyond doubt";
   }
 }
 
@@ -149,7 +151,6 @@ INSTANTIATE_TEST_SUITE_P(Architectures, GenerateOnGpu,
                                          Architecture::hard_alibi, Architecture::mamba, Architecture::lstm),
                          [](const auto& parameter) { return std::string(name_of(parameter.param)); });
 
-// float16 has kernels of attention, though models may not use them.
 TEST(AttentionOnGpu, StepsOfEveryTypeAreThoseOfTheComposedOneInFloat64) {
   torch::manual_seed(6);
   constexpr int64_t rows = 3, time = 40, heads = 2, head = 64;

@@ -3,16 +3,18 @@
 A goal was set in microseconds beside what the peer took then, both on one H200: `goal` and `then`. Machines of one kind
 differ a little and kinds a lot, so what must hold is the ratio: ours is at most goal / then of what the peer takes now.
 `than` names the peer, `at` what differs in the shape of the row that the peer is of ("as fast as attention without
-positions"); `than` HERE is our own time at that row. Without `than` there was no peer to run beside it: the goal is the
-time itself, on an H200.
+positions"); `than` HERE is our own time at that row, and `than` COPY the time in which a copy moves the row's bytes.
+Without `than` there was no peer to run beside it: the goal is the time itself, on an H200.
 """
 
 from dataclasses import dataclass, field
 
-HERE = "here"
+HERE, COPY = "here", "a copy"
 CUDNN, FLEX, MAMBA, CONV = "cuDNN SDPA", "flex_attention", "mamba-ssm", "causal-conv1d"
 NEOX_COMPILED = "GPT-NeoX, SDPA, bf16, torch.compile"
 MAMBA_AUTOCAST, LSTM_TF32 = "mamba-ssm, bf16 autocast", "cuDNN, tf32"
+GENERATE = "transformers, generate"
+GENERATE_COMPILED = f"{GENERATE}, static cache and torch.compile"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ def step(model: str, batch: int, goal: float, then: float = 1, than: str | None 
     return Goal("training step", shape, "step", 1e3 * goal, 1e3 * then, than, **more)
 
 
+def token(model: str, speed: float, than: str) -> Goal:
+    """Of one token of a single text: `speed` times as fast as the peer, at least."""
+    return Goal("generation", {"model": model, "B": 1}, "token", 1, speed, than)
+
+
 GOALS = [
     *both("selective scan", {"B": 64, "T": 220, "D": 2048, "N": 32}, (400, 1500), (1926, 5847), than=MAMBA),
     *both("selective scan", {"B": 8, "T": 2048, "D": 2048, "N": 32}, (500, 1600), (1091, 4818), than=MAMBA),
@@ -68,4 +75,6 @@ GOALS = [
     step("mamba", 64, 75, 240, MAMBA_AUTOCAST, shape={"layers": 24}),
     step("mamba", 64, 40, 122, MAMBA_AUTOCAST, shape={"layers": 12}),
     step("lstm", 64, 37, 37, LSTM_TF32),
+    token("pythia-410m", 3, GENERATE),
+    token("pythia-2.8b", 0.6, COPY),  # a share of the bandwidth: its weights are read once
 ]

@@ -83,7 +83,6 @@ TEST_P(OnGpu, TrainingStepsHaveTheSameBitsAgain) {
 
 // Gradients of the same inputs, four times each: passes as they are, recorded, and replayed.
 TEST_P(OnGpu, RecordedPassesHaveTheBitsOfOthers) {
-  if (GetParam() == Architecture::lstm) GTEST_SKIP() << "its masks are named on the host: it is not recorded";
   for (const Precision precision : {Precision::float32, Precision::bf16}) {
     const Job job = wide_job(GetParam(), precision);
     std::vector<torch::Tensor> gradients[2];
@@ -94,8 +93,10 @@ TEST_P(OnGpu, RecordedPassesHaveTheBitsOfOthers) {
       for (int64_t step = 0; step < 6; ++step) {
         const Batch batch = training_batch(Task(job.task), job.train, step / 2, 0, 8);
         parameters.gradients().zero_();
-        passes->run(training_inputs(batch, torch::kCUDA), [&](const TrainingInputs& inputs) {
-          const torch::Tensor logits = model->forward(inputs.tokens, {.wanted = inputs.answers.places});
+        passes->run(training_inputs(batch, step / 2, torch::kCUDA), [&](const TrainingInputs& inputs) {
+          const ForwardContext context{
+              .wanted = inputs.answers.places, .training = true, .seed = 7, .row_places = inputs.row_places};
+          const torch::Tensor logits = model->forward(inputs.tokens, context);
           answer_loss_sum(logits, inputs.answers.tokens, model->vocabulary()).backward();
         });
         gradients[recorded].push_back(parameters.gradients().clone());
@@ -144,7 +145,7 @@ TEST_P(OnGpu, ReportsTakenLaterAreTheSame) {
     EXPECT_EQ(report.loss, expected.loss);
     EXPECT_EQ(report.grad_norm, expected.grad_norm);
   }
-  EXPECT_EQ(later.captured_passes() > 0, GetParam() != Architecture::lstm);
+  EXPECT_GT(later.captured_passes(), 0U);
 }
 
 TEST_P(OnGpu, Bf16FollowsTheCurveOfFloat32) {
@@ -166,7 +167,14 @@ TEST_P(OnGpu, Bf16FollowsTheCurveOfFloat32) {
     }
   }
   EXPECT_LT(curves[0].back(), 0.9 * curves[0].front());  // it learns something
-  for (size_t i = 0; i < curves[0].size(); ++i) EXPECT_NEAR(curves[1][i] / curves[0][i], 1, 0.05) << i;
+  // Where it falls fast, a curve may be a window of steps ahead of the other or behind it.
+  for (size_t i = 0; i < curves[0].size(); ++i) {
+    const auto around =
+        std::minmax_element(curves[0].begin() + static_cast<ptrdiff_t>(i > 0 ? i - 1 : 0),
+                            curves[0].begin() + static_cast<ptrdiff_t>(std::min(i + 2, curves[0].size())));
+    EXPECT_GT(curves[1][i], 0.98 * *around.first) << i;
+    EXPECT_LT(curves[1][i], 1.02 * *around.second) << i;
+  }
 }
 
 TEST_P(OnGpu, RanksTrainAsOneDoes) {
@@ -189,15 +197,16 @@ INSTANTIATE_TEST_SUITE_P(Architectures, OnGpu, ::testing::ValuesIn(architectures
                          [](const auto& parameter) { return std::string(name_of(parameter.param)); });
 
 TEST(DropoutMask, HasTheBitsOfTheCpu) {
-  const std::vector<int64_t> rows = {3, 900, int64_t{1} << 40};
-  const std::vector<int32_t> positions = {0, 7, 1000};
-  const ForwardContext context{
-      .training = true, .seed = 9, .step = 4, .global_row = rows.data(), .first_position = positions.data()};
+  const torch::Tensor places = torch::tensor({int64_t{4}, int64_t{3}, int64_t{0}, int64_t{4}, int64_t{900}, int64_t{7},
+                                              int64_t{4}, int64_t{1} << 40, int64_t{1000}})
+                                   .view({3, 3});
+  const ForwardContext on_cpu{.training = true, .seed = 9, .row_places = places};
+  const ForwardContext on_gpu{.training = true, .seed = 9, .row_places = places.to(torch::kCUDA)};
   for (const auto type : {torch::kFloat32, torch::kBFloat16, torch::kFloat64}) {
     const auto options = torch::TensorOptions().dtype(type);
     for (const int64_t width : {1, 4, 1023}) {
-      const torch::Tensor expected = dropout_mask(context, 1, 0.65, {3, 5, width}, options);
-      const torch::Tensor actual = dropout_mask(context, 1, 0.65, {3, 5, width}, options.device(torch::kCUDA));
+      const torch::Tensor expected = dropout_mask(on_cpu, 1, 0.65, {3, 5, width}, options);
+      const torch::Tensor actual = dropout_mask(on_gpu, 1, 0.65, {3, 5, width}, options.device(torch::kCUDA));
       EXPECT_TRUE(torch::equal(actual.cpu(), expected)) << width;
     }
   }

@@ -1,11 +1,15 @@
 """The peers compute what they are said to: on the CPU, in small sizes, against the formula written out."""
 
 import math
+import re
+from pathlib import Path
 
 import attend
+import generation_peers
 import pytest
 import step_peers
 import torch
+from goals import COPY, GOALS
 from torch.nn.attention import SDPBackend
 from torch.nn.attention.flex_attention import flex_attention
 
@@ -79,3 +83,64 @@ def test_parameters_are_those_of_the_paper():
             (step_peers.neox, {}), (step_peers.nope, {}), (step_peers.lstm, {"layers": 4}))}
     assert counts[step_peers.neox] == counts[step_peers.nope]
     assert round(counts[step_peers.neox] / 1e5) == 1512 and round(counts[step_peers.lstm] / 1e5) == 336
+
+
+def greedy(model: torch.nn.Module, prompts: torch.Tensor, count: int) -> torch.Tensor:
+    """By the whole text again for each token."""
+    with torch.no_grad():
+        for _ in range(count):
+            prompts = torch.cat([prompts, model(prompts).logits[:, -1:].argmax(-1)], 1)
+    return prompts
+
+
+@pytest.mark.parametrize("options", [{}, {"cache_implementation": "static"}])
+@pytest.mark.parametrize("size", [{"hidden": 32, "layers": 2, "heads": H}, {"hidden": 32, "layers": 2}])
+def test_transformers_writes_as_many_greedy_tokens_as_it_is_asked_for(size, options):
+    torch.manual_seed(1)
+    model = generation_peers.transformers_model(size)
+    assert model.dtype == torch.bfloat16
+    model.float()  # where no two logits are the same
+    prompts = generation_peers.random_prompts(B, T, "cpu")
+    generate = generation_peers.with_transformers(model, prompts, **options)
+    for count in (5, 1):
+        assert torch.equal(generate(count), greedy(model, prompts, count))
+
+
+def test_the_time_of_a_token_is_without_the_pass_over_the_prompts(monkeypatch):
+    now, asked = [0.0], []
+    monkeypatch.setattr(generation_peers.time, "perf_counter", lambda: now[0])
+
+    def generate(count: int) -> torch.Tensor:
+        now[0] += (0.5 if asked else 60) + 0.01 * (count - 1)  # the first call compiles
+        asked.append(count)
+        return torch.zeros(1)
+    assert generation_peers.token_microseconds(generate, 33, 0) == pytest.approx(1e4)
+    assert asked == [33] + 3 * [1, 33]
+
+
+def text_shape(model: str, batch: int) -> dict:
+    return {"model": model, "B": batch, "prompt": 128, "tokens": 128}
+
+
+def test_models_of_generation_are_those_of_the_program_and_of_the_goals():
+    source = (Path(__file__).parent / "generation_gpu_bench.cpp").read_text()
+    sizes = {name: [int(number) for number in numbers.split(", ")]
+             for name, numbers in re.findall(r'(?:pythia|mamba)\("([^"]+)", ([0-9, ]+)\)', source)}
+    assert sizes == {name: list(size.values()) for name, size in generation_peers.MODELS.items()}
+    for goal in (goal for goal in GOALS if goal.operation == "generation"):
+        of = text_shape(goal.shape["model"], goal.shape["B"])
+        assert goal.than in [COPY, *generation_peers.peers(of, 0)]
+
+
+def test_only_one_peer_of_generation_is_compiled():
+    compiled = [(model, batch) for model in generation_peers.MODELS for batch in (1, 32)
+                if generation_peers.GENERATE_COMPILED in generation_peers.peers(text_shape(model, batch), 0)]
+    assert compiled == [("pythia-410m", 1)]
+
+
+def test_parameters_are_those_of_the_published_models():
+    with torch.device("meta"):
+        counts = {name: sum(weight.numel() for weight in generation_peers.transformers_model(size).parameters())
+                  for name, size in generation_peers.MODELS.items()}
+    assert counts == {"pythia-410m": 405_334_016, "pythia-2.8b": 2_775_208_960, "mamba-370m": 371_516_416,
+                      "mamba-2.8b": 2_768_345_600}

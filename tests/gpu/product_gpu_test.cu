@@ -13,7 +13,7 @@ namespace {
 
 struct Case {
   int64_t rows, columns, inner;
-  bool a_transposed, b_transposed, bias;
+  bool a_transposed, b_transposed, bias, addend;
 };
 
 // Numbers that bf16 holds, so that the products are exact and only sums are rounded.
@@ -43,6 +43,8 @@ class Products : public ::testing::TestWithParam<Case> {
     b = numbers((c.b_transposed ? c.columns : c.inner) * shape.b_stride, 2);
     bias = numbers(c.columns, 3);
     before = numbers(c.rows * c.columns, 4);
+    for (size_t i = 0; c.addend && i < before.size(); ++i)
+      expected_addend.push_back(before[i] + (c.bias ? bias[i % bias.size()] : 0));
   }
 
   double product(int64_t i, int64_t j) const {
@@ -56,7 +58,11 @@ class Products : public ::testing::TestWithParam<Case> {
 
   void run(DeviceArray<__nv_bfloat16>& c) const {
     const DeviceArray<__nv_bfloat16> on_a(a), on_b(b), on_bias(bias);
-    product_cuda(shape, on_a.data(), on_b.data(), GetParam().bias ? on_bias.data() : nullptr, c.data(), nullptr);
+    const DeviceArray<__nv_bfloat16> addend(before);
+    product_cuda(shape,
+                 {on_a.data(), on_b.data(), GetParam().bias ? on_bias.data() : nullptr,
+                  GetParam().addend ? addend.data() : nullptr},
+                 c.data(), nullptr);
   }
   void run(DeviceArray<float>& c) const {
     const DeviceArray<__nv_bfloat16> on_a(a), on_b(b);
@@ -90,20 +96,22 @@ class Products : public ::testing::TestWithParam<Case> {
 
   ProductShape shape{};
   std::vector<float> a, b, bias, before;
+  std::vector<float> expected_addend;  // with the bias
 };
 
 TEST_P(Products, InBf16AreThoseOfFloat64AndKeepTheirBits) {
-  check<__nv_bfloat16>(GetParam().bias ? bias : std::vector<float>{0}, 1.0 / 256);
+  check<__nv_bfloat16>(GetParam().addend ? expected_addend : GetParam().bias ? bias : std::vector<float>{0}, 1.0 / 256);
 }
 TEST_P(Products, AddedInFloat32AreThoseOfFloat64AndKeepTheirBits) { check<float>(before, 1e-6); }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, Products,
-                         ::testing::Values(Case{8, 8, 8, false, true, false}, Case{129, 40, 1000, false, true, true},
-                                           Case{1, 1024, 3072, false, true, true},
-                                           Case{1501, 96, 264, false, false, false},
-                                           Case{128, 256, 1201, true, false, false},
-                                           Case{1024, 3072, 1760, true, false, false},
-                                           Case{1760, 4096, 1024, false, true, false}));
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, Products,
+    ::testing::Values(Case{8, 8, 8, false, true, false, false}, Case{129, 40, 1000, false, true, true, false},
+                      Case{1, 1024, 3072, false, true, true, false}, Case{1501, 96, 264, false, false, false, true},
+                      Case{220, 2048, 128, false, false, false, true}, Case{65, 40, 72, false, true, true, true},
+                      Case{128, 256, 1201, true, false, false, false},
+                      Case{1024, 3072, 1760, true, false, false, false},
+                      Case{1760, 4096, 1024, false, true, false, false}));
 
 TEST(Product, OfAnEmptyMatrixIsRefused) {
   EXPECT_THROW(add_product_cuda({.rows = 0, .columns = 8, .inner = 8}, nullptr, nullptr, nullptr, nullptr),

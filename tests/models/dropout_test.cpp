@@ -16,11 +16,10 @@ struct Rows {
   std::vector<int32_t> first_position;
 
   ForwardContext context(int64_t step = 4) const {
-    return {.training = true,
-            .seed = 9,
-            .step = step,
-            .global_row = global_row.data(),
-            .first_position = first_position.data()};
+    std::vector<int64_t> places;
+    for (size_t b = 0; b < global_row.size(); ++b)
+      places.insert(places.end(), {step, global_row[b], first_position[b]});
+    return {.training = true, .seed = 9, .row_places = torch::tensor(places, torch::kInt64).view({-1, 3})};
   }
 };
 

@@ -18,7 +18,14 @@ Batch small_batch() {
   batch.inputs = {0, 1, 2, 3, 2, 1};
   batch.targets = {1, 2, 3, 2, 1, 0};
   batch.loss_mask = {0, 1, 1, 0, 0, 1};
+  batch.global_row = {7, 9};
+  batch.first_position = {0, 30};
   return batch;
+}
+
+TEST(TrainingInputs, NameTheRowsByStepGlobalRowAndPosition) {
+  const torch::Tensor places = training_inputs(small_batch(), 4, torch::kCPU).row_places;
+  EXPECT_TRUE(torch::equal(places, torch::tensor({{4, 7, 0}, {4, 9, 30}}, torch::kInt64)));
 }
 
 TEST(AnswerLoss, IsTheSumOverTheAnswersOfTheRealTokens) {
@@ -27,7 +34,7 @@ TEST(AnswerLoss, IsTheSumOverTheAnswersOfTheRealTokens) {
   torch::manual_seed(1);
   torch::Tensor logits = torch::randn({2, 3, padded}, torch::kFloat64);
   logits.narrow(2, vocabulary, padded - vocabulary).fill_(50);  // would win any softmax
-  const Answers answers = training_inputs(batch, torch::kCPU).answers;
+  const Answers answers = training_inputs(batch, 0, torch::kCPU).answers;
   const torch::Tensor wanted = logits.flatten(0, 1).index_select(0, answers.places);
   const double loss = answer_loss_sum(wanted, answers.tokens, vocabulary).item<double>();
 
@@ -43,7 +50,7 @@ TEST(AnswerLoss, IsTheSumOverTheAnswersOfTheRealTokens) {
 TEST(AnswerLoss, OtherPositionsAndPaddingGetNoGradient) {
   const Batch batch = small_batch();
   torch::Tensor logits = torch::randn({2, 3, 8}, torch::kFloat64).requires_grad_();
-  const Answers answers = training_inputs(batch, torch::kCPU).answers;
+  const Answers answers = training_inputs(batch, 0, torch::kCPU).answers;
   answer_loss_sum(logits.flatten(0, 1).index_select(0, answers.places), answers.tokens, 4).backward();
   const torch::Tensor gradient = logits.grad();
   EXPECT_EQ(gradient.narrow(2, 4, 4).abs().max().item<double>(), 0);
@@ -57,13 +64,15 @@ TEST(Answers, AreFilledUpToAMultipleWithPlacesThatCountForNothing) {
   Batch batch;
   batch.rows = 2;
   batch.time = 100;
+  batch.global_row = {0, 1};
+  batch.first_position = {0, 0};
   const int64_t multiple = answer_multiple(200);
   for (int i = 0; i < 200; ++i) {
     batch.inputs.push_back(static_cast<Token>(i % 5));
     batch.targets.push_back(static_cast<Token>(i % 7));
     batch.loss_mask.push_back(i % 5 == 4 ? 1 : 0);
   }
-  const Answers answers = training_inputs(batch, torch::kCPU).answers;
+  const Answers answers = training_inputs(batch, 0, torch::kCPU).answers;
   ASSERT_EQ(answers.places.sizes(), torch::IntArrayRef({multiple}));
   ASSERT_EQ(answers.tokens.sizes(), answers.places.sizes());
   std::vector<bool> seen(200);
@@ -93,9 +102,9 @@ TEST_P(LossGradient, IsThatOfFiniteDifferences) {
   const auto loss = [&] {
     ForwardContext context;
     context.training = true;
-    context.global_row = batch.global_row.data();
-    context.first_position = batch.first_position.data();
-    const Answers answers = training_inputs(batch, torch::kCPU).answers;
+    const TrainingInputs of_batch = training_inputs(batch, 0, torch::kCPU);
+    const Answers& answers = of_batch.answers;
+    context.row_places = of_batch.row_places;
     context.wanted = answers.places;
     return answer_loss_sum(model->forward(inputs, context), answers.tokens, model->vocabulary());
   };
