@@ -150,6 +150,6 @@ def compact(value: float) -> str:
 
 
 def title_of(sweep: str) -> str:
-    """The sweep's name as a heading: length-generalisation -> Length generalisation."""
-    text = sweep.replace("-", " ").replace("_", " ").strip()
+    """The sweep's name as a heading: length-generalisation -> Length generalisation, one-gpu -> One GPU."""
+    text = re.sub(r"\bgpu(?=s?\b)", "GPU", sweep.replace("-", " ").replace("_", " ").strip())
     return text[:1].upper() + text[1:]

@@ -86,11 +86,9 @@ template <class Element, int Packs, int Size, int Threads>
 __global__ __launch_bounds__(Threads, 1) void norm_backward(const NormBackward<Element> norm) {
   extern __shared__ float4 shared[];
   const NormPlace at(norm.threads);
-  using Reader = RowReader<Element, 2, Packs, Size>;
   GroupSum sum_over_group(at, *reinterpret_cast<GroupSum::Memory*>(shared));
   float4* slots = shared + sizeof(GroupSum::Memory) / sizeof(float4);
-  float4* sums_of_groups = slots + Reader::shared_bytes * blockDim.x / sizeof(float4);
-  Reader reader(norm.rows, at, slots);
+  RowReader<Element, 2, Packs, Size> reader(norm.rows, at, slots);
   const int D = norm.rows.columns;
   const NormParameter<Packs, Size> weight[2] = {{norm.weight[0], at, D}, {norm.weight[1], at, D}};
   NormSums<Packs, Size> sums;
@@ -132,7 +130,7 @@ __global__ __launch_bounds__(Threads, 1) void norm_backward(const NormBackward<E
     }
     reader.advance();
   }
-  store_shares(norm, at, sums, reinterpret_cast<float*>(sums_of_groups));
+  store_shares(norm, at, sums, reinterpret_cast<float*>(slots));
 }
 
 template <class Element>
@@ -176,8 +174,9 @@ void residual_norm_backward_cuda(const ResidualNormShape& shape, const ResidualN
         second ? gradients.offset[1] : nullptr, gradients.bias}}};
   with_norm_layout(D, is_aligned(norm), [&](auto packs, auto size, auto most_threads) {
     const int threads = layout.threads * layout.groups;
-    const int of_sums = layout.groups > 1 ? packs() * size() * static_cast<int>(sizeof(float)) : 0;
-    const int thread_bytes = RowReader<Element, 2, packs(), size()>::shared_bytes + of_sums;
+    // The copies' memory, and then that of the groups' sums.
+    const int thread_bytes = std::max<int>(RowReader<Element, 2, packs(), size()>::shared_bytes,
+                                           layout.groups > 1 ? packs() * size() * sizeof(float) : 0);
     launch(what, norm_backward<Element, packs(), size(), most_threads()>, dim3(static_cast<unsigned>(blocks)), threads,
            sizeof(GroupSum::Memory) + threads * thread_bytes, stream, norm);
   });

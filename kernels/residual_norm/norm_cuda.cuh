@@ -16,7 +16,11 @@ namespace recite::kernels {
 
 constexpr int norm_pack = 4;             // columns of one access: 16 bytes of the stream
 constexpr int widest_norm_packs = 8192;  // columns of packs at most
-constexpr int most_norm_blocks = 132;    // an H100's multiprocessors: the sums' order may not depend on the device
+constexpr int most_warps = 32;           // of a block
+// A group of several warps waits at a named barrier of its own. With ten of them the racecheck of compute-sanitizer
+// loses track of the block's barriers and reports races across them; with seven it finds none.
+constexpr int most_barriers = 7;
+constexpr int most_norm_blocks = 132;  // an H100's multiprocessors: the sums' order may not depend on the device
 
 struct NormLayout {
   int packs;    // of a thread
@@ -30,7 +34,7 @@ constexpr int norm_threads(int packs) { return packs == 1 ? 640 : 512; }
 inline NormLayout norm_layout(int64_t columns) {
   const int packs = columns <= 640 * norm_pack ? 1 : columns <= 4096 ? 2 : 4, width = 32 * packs * norm_pack;
   const int threads = 32 * static_cast<int>((columns + width - 1) / width);
-  return {packs, threads, std::max(1, norm_threads(packs) / threads)};
+  return {packs, threads, std::clamp(norm_threads(packs) / threads, 1, threads > 32 ? most_barriers : most_warps)};
 }
 
 inline int64_t norm_blocks(const ResidualNormShape& shape) {
@@ -79,8 +83,6 @@ struct NormPlace {
     return (pack * threads + thread) * Size;
   }
 };
-
-constexpr int most_warps = 32;
 
 // Adds over a group's threads; each of them gets the sums. Two turns of memory are enough: who writes the next but one
 // sum has waited for all who read this one.

@@ -42,7 +42,7 @@ struct ForwardContext {
   bool training = false;
   uint64_t seed = 0;
   // (B, 3), int64, on the model's device, contiguous: of each row the training step, the row of the global batch, and
-  // the position in that at which it begins. Tensors, so that a recorded pass can be used again.
+  // the position in that at which it begins. A tensor, so that a recorded pass can be used again.
   torch::Tensor row_places = {};
 };
 

@@ -38,70 +38,58 @@ torch::Tensor step_cpu(const torch::Tensor& x, const torch::Tensor& weight, cons
   return y;
 }
 
-torch::Tensor forward_kernel(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
-  if constexpr (gpu::built) {
-    if (x.is_cuda()) return gpu::conv_forward(x, weight, bias);
-  }
-  return forward_cpu(x.contiguous(), weight, bias);
-}
-
-struct WeightGradients {
-  torch::Tensor weight, bias;
-};
-
-// Writes the gradient of x to `dx`, whose rows may be parts of wider ones.
-WeightGradients backward_kernel(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
-                                const torch::Tensor& dy, const torch::Tensor& dx) {
-  const WeightGradients d{torch::empty_like(weight), torch::empty_like(bias)};
-  if constexpr (gpu::built) {
-    if (x.is_cuda()) {
-      gpu::conv_backward(x, weight, bias, dy, {dx, d.weight, d.bias});
-      return d;
-    }
-  }
-  const torch::Tensor rows = x.contiguous(), to = dx.is_contiguous() ? dx : torch::empty_like(rows);
-  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "causal_conv1d_backward", [&] {
-    kernels::causal_conv1d_backward_cpu<scalar_t>(
-        shape_of(x, weight), rows.const_data_ptr<scalar_t>(), weight.const_data_ptr<scalar_t>(),
-        bias.const_data_ptr<scalar_t>(), dy.const_data_ptr<scalar_t>(), to.mutable_data_ptr<scalar_t>(),
-        d.weight.mutable_data_ptr<scalar_t>(), d.bias.mutable_data_ptr<scalar_t>());
-  });
-  if (!to.is_same(dx)) dx.copy_(to);
-  return d;
-}
-
 class ConvFunction : public torch::autograd::Function<ConvFunction> {
  public:
   static torch::Tensor forward(AutogradContext* context, torch::Tensor x, torch::Tensor weight, torch::Tensor bias) {
     context->save_for_backward({x, weight, bias});
-    return forward_kernel(x, weight, bias);
+    if constexpr (gpu::built) {
+      if (x.is_cuda()) return gpu::conv_forward(x, weight, bias);
+    }
+    return forward_cpu(x, weight, bias);
   }
 
   static tensor_list backward(AutogradContext* context, tensor_list gradients) {
     const tensor_list saved = context->get_saved_variables();
-    const torch::Tensor& x = saved[0];
-    torch::Tensor dx = torch::empty(x.sizes(), x.options());
-    const WeightGradients d = backward_kernel(x, saved[1], saved[2], gradients[0].contiguous(), dx);
-    return {dx, d.weight, d.bias};
+    const torch::Tensor &x = saved[0], &weight = saved[1], &bias = saved[2], dy = gradients[0].contiguous();
+    torch::Tensor dx = torch::empty(x.sizes(), x.options()), dweight = torch::empty_like(weight),
+                  dbias = torch::empty_like(bias);
+    if constexpr (gpu::built) {
+      if (x.is_cuda()) {
+        gpu::conv_backward(x, weight, bias, dy, {dx, dweight, dbias});
+        return {dx, dweight, dbias};
+      }
+    }
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "causal_conv1d_backward", [&] {
+      kernels::causal_conv1d_backward_cpu<scalar_t>(
+          shape_of(x, weight), x.const_data_ptr<scalar_t>(), weight.const_data_ptr<scalar_t>(),
+          bias.const_data_ptr<scalar_t>(), dy.const_data_ptr<scalar_t>(), dx.mutable_data_ptr<scalar_t>(),
+          dweight.mutable_data_ptr<scalar_t>(), dbias.mutable_data_ptr<scalar_t>());
+    });
+    return {dx, dweight, dbias};
   }
 };
 
+// On a GPU. The gate is in it for its gradient, beside which that of the convolution's input is written.
 class GatedConvFunction : public torch::autograd::Function<GatedConvFunction> {
  public:
   static tensor_list forward(AutogradContext* context, torch::Tensor xz, torch::Tensor weight, torch::Tensor bias) {
     context->save_for_backward({xz, weight, bias});
     const int64_t width = weight.size(0);
-    return {forward_kernel(xz.narrow(2, 0, width), weight, bias), xz.narrow(2, width, width)};
+    torch::Tensor u;
+    if constexpr (gpu::built) u = gpu::conv_forward(xz.narrow(2, 0, width), weight, bias);
+    return {u, xz.narrow(2, width, width)};
   }
 
   static tensor_list backward(AutogradContext* context, tensor_list gradients) {
     const tensor_list saved = context->get_saved_variables();
-    const torch::Tensor &xz = saved[0], &weight = saved[1];
+    const torch::Tensor &xz = saved[0], &weight = saved[1], &bias = saved[2];
     const int64_t width = weight.size(0);
-    torch::Tensor both = with_first_half(gradients[1]);
-    const WeightGradients d =
-        backward_kernel(xz.narrow(2, 0, width), weight, saved[2], gradients[0].contiguous(), both.narrow(2, 0, width));
-    return {both, d.weight, d.bias};
+    torch::Tensor both = with_first_half(gradients[1]), dweight = torch::empty_like(weight),
+                  dbias = torch::empty_like(bias);
+    if constexpr (gpu::built)
+      gpu::conv_backward(xz.narrow(2, 0, width), weight, bias, gradients[0].contiguous(),
+                         {both.narrow(2, 0, width), dweight, dbias});
+    return {both, dweight, dbias};
   }
 };
 
@@ -124,11 +112,12 @@ torch::Tensor causal_conv1d(const torch::Tensor& x, const torch::Tensor& weight,
 }
 
 ConvAndGate gated_causal_conv1d(const torch::Tensor& xz, const torch::Tensor& weight, const torch::Tensor& bias) {
-  const int64_t width = weight.size(0);
-  if (converts(xz, weight) || !(xz.is_cpu() || gpu::takes(xz)))
-    return {causal_conv1d(xz.narrow(2, 0, width), weight, bias), xz.narrow(2, width, width)};
-  const tensor_list both = GatedConvFunction::apply(xz, weight.contiguous(), bias.contiguous());
-  return {both[0], both[1]};
+  if (gpu::takes(xz) && !converts(xz, weight)) {
+    const tensor_list both = GatedConvFunction::apply(xz, weight.contiguous(), bias.contiguous());
+    return {both[0], both[1]};
+  }
+  const tensor_list halves = xz.split(weight.size(0), 2);
+  return {causal_conv1d(halves[0], weight, bias), halves[1]};
 }
 
 torch::Tensor causal_conv1d_step(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,

@@ -10,8 +10,8 @@ namespace recite {
 // float32, float64, bf16 or float16, and so are y and `window`; weight and bias are float32 (float64 of float64).
 torch::Tensor causal_conv1d(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
 
-// The same of the first D columns of xz (B, T, 2 D), and the other D. Their gradients are written side by side where
-// that of z is half_like() z (ops/halves.h), as a GPU's selective scan gives it: no copy joins them.
+// The same of the first D columns of xz (B, T, 2 D), and the other D. On a GPU their gradients are written side by side
+// where that of z is half_like() z (ops/halves.h), as the selective scan gives it: no copy joins them.
 struct ConvAndGate {
   torch::Tensor u, z;
 };

@@ -39,12 +39,12 @@ class ProductFunction : public torch::autograd::Function<ProductFunction> {
 
   static tensor_list backward(AutogradContext* context, tensor_list gradients) {
     const tensor_list saved = context->get_saved_variables();
-    torch::Tensor weight = saved[1], bias = saved[3], dx = gradients[1];
+    torch::Tensor weight = saved[1], bias = saved[3], dx = gradients[1], dbias;
     if constexpr (gpu::built) {
       if (gradients[0].defined()) {
         const torch::Tensor dy = rows_of(gradients[0]);
         gpu::add_product_weight_gradient(dy, saved[0], weight.mutable_grad());
-        if (bias.defined()) bias.mutable_grad().add_(dy.sum(0, /*keepdim=*/false, torch::kFloat32));
+        if (bias.defined()) dbias = dy.sum(0, /*keepdim=*/false, torch::kFloat32);
         if (context->needs_input_grad(0)) {
           const torch::Tensor others = dx.defined() ? dx.reshape({-1, dx.size(-1)}).contiguous() : dx;
           dx = gpu::product_input_gradient(dy, saved[2], others).view(context->saved_data["shape"].toIntVector());
@@ -52,7 +52,7 @@ class ProductFunction : public torch::autograd::Function<ProductFunction> {
       }
     }
     const torch::Tensor none;
-    return {dx, none, none, none, none};
+    return {dx, none, none, dbias, none};
   }
 };
 

@@ -6,7 +6,7 @@
 namespace recite {
 
 struct RoundedWeight {
-  torch::Tensor weight;  // float32; its gradient is there, and added to
+  torch::Tensor weight;  // float32
   torch::Tensor copy;    // bf16
 };
 
@@ -14,8 +14,8 @@ struct RoundedWeight {
 bool takes_product(const torch::Tensor& x, const torch::Tensor& copy);
 
 // x (..., I), bf16, times the transpose of weight (O, I), plus bias (O) where defined: as torch::linear of the copies,
-// for a pass that is followed by its backward. The weights' gradients are added to weight.grad() in float32 by the
-// product itself.
+// for a pass that is followed by its backward. The weight's gradient is added, in float32, to weight.grad(), which must
+// be there, by the product itself.
 torch::Tensor product(const torch::Tensor& x, const RoundedWeight& weight, const RoundedWeight& bias);
 
 // The same, and x again for what else reads it: the gradient from there is added by the product of x's own.

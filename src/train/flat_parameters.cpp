@@ -32,9 +32,29 @@ FlatParameters::FlatParameters(Model& model) {
     own.copy_(tensor);
     tensor.set_data(own);
     tensor.mutable_grad() = part(gradients_, p);
+    if (tensor.dim() == 1) vectors_.push_back({tensor, tensor.grad()});
     if (copies_.defined()) model.read_copy(p, part(copies_, p));
   }
   refresh_copies();
+}
+
+void FlatParameters::add_vector_gradients_at_once(const std::function<void()>& backward) {
+  struct PutBack {
+    std::vector<Vector>& vectors;
+    ~PutBack() {
+      for (Vector& vector : vectors) vector.parameter.mutable_grad() = vector.gradient;
+    }
+  } const put_back{vectors_};
+  for (Vector& vector : vectors_) vector.parameter.mutable_grad().reset();
+  backward();
+  const torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> to, from;
+  for (const Vector& vector : vectors_) {
+    if (!vector.parameter.grad().defined()) continue;
+    to.push_back(vector.gradient);
+    from.push_back(vector.parameter.grad());
+  }
+  if (!to.empty()) at::_foreach_add_(to, from);
 }
 
 void FlatParameters::refresh_copies() const {

@@ -5,6 +5,7 @@
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "models/model.h"
@@ -31,6 +32,10 @@ class FlatParameters {
   // The part of a buffer laid out like weights() that belongs to the model's parameter p, in the parameter's shape.
   torch::Tensor part(const torch::Tensor& buffer, size_t p) const;
 
+  // Runs a backward pass that leaves the gradients of one-dimensional parameters where it makes them, then adds those
+  // to the buffer together: each by itself, a hundred of them are a hundred launches on a GPU.
+  void add_vector_gradients_at_once(const std::function<void()>& backward);
+
   // Square of the whole gradient's Euclidean norm: () float64, on the device.
   torch::Tensor squared_gradient_norm() const;
 
@@ -39,7 +44,11 @@ class FlatParameters {
     int64_t begin;
     std::vector<int64_t> shape;
   };
+  struct Vector {
+    torch::Tensor parameter, gradient;  // the gradient's part of the buffer
+  };
   std::vector<Place> places_;
+  std::vector<Vector> vectors_;
   torch::Tensor weights_;
   torch::Tensor gradients_;
   torch::Tensor copies_;

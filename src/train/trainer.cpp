@@ -195,7 +195,11 @@ void Trainer::State::pass_over(const TrainingInputs& inputs, ForwardContext cont
   context.row_places = inputs.row_places;
   const torch::Tensor logits = model->forward(inputs.tokens, context);
   const torch::Tensor sum = answer_loss_sum(logits, inputs.answers.tokens, model->vocabulary());
-  sum.backward();
+  // Sums over ranks begin within the backward pass, and need every gradient in the buffer.
+  if (group.size() == 1 && !model->device().is_cpu())
+    parameters.add_vector_gradients_at_once([&] { sum.backward(); });
+  else
+    sum.backward();
   loss += sum.detach();
 }
 

@@ -103,7 +103,7 @@ struct BenchRow {
   const char* operation;         // "attention"
   nlohmann::ordered_json shape;  // {{"B", 64}, {"T", 220}}
   const char* dtype;             // dtype_of<Element>()
-  const char* direction;         // "forward", "backward", or "step" for what has no backward
+  const char* direction;         // "forward", "backward", "step" for what has no backward, or "token"
   double bytes;                  // that one run cannot but read and write
   double flops = 0;              // of one run; 0: not what limits it
 

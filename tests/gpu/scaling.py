@@ -435,7 +435,8 @@ PARTS = {"losses": compare_losses, "sums": time_sums, "steps": time_steps, "jobs
 
 
 def about(host: Host) -> dict:
-    versions = [line for line in host.output_of("recite", "version").splitlines()
+    under_mpirun = [str(ROOT / "launch/mpirun.sh"), "-n", "1", str(host.programs / "recite"), "version"]
+    versions = [line for line in host.output_of(*under_mpirun).splitlines()
                 if line.startswith(("commit", "LibTorch", "Open MPI", "NCCL"))]
     device = "CPU"
     if host.device == "cuda":

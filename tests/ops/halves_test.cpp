@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "ops/causal_conv1d.h"
-
 namespace recite {
 namespace {
 
@@ -39,24 +37,6 @@ TEST(Halves, AreCopiedWhereTheRoomIsNotTheirs) {
   with_first_half(half).fill_(2);
   EXPECT_TRUE(wide.eq(1).all().item<bool>());
   EXPECT_TRUE(half_like(torch::rand({2, 3, 4})).is_contiguous());
-}
-
-TEST(GatedCausalConv1d, IsTheConvolutionAndTheRest) {
-  torch::manual_seed(1);
-  for (const auto type : {torch::kFloat64, torch::kFloat32, torch::kBFloat16}) {
-    const Tensor xz = torch::randn({2, 7, 10}).to(type).requires_grad_();
-    const auto sums = type == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
-    const Tensor weight = torch::randn({5, 4}, sums).requires_grad_(), bias = torch::randn({5}, sums).requires_grad_();
-    const Tensor du = torch::randn({2, 7, 5}).to(type), dz = torch::randn({2, 7, 5}).to(type);
-    const std::vector<Tensor> inputs{xz, weight, bias};
-    const auto [u, z] = gated_causal_conv1d(xz, weight, bias);
-    const Tensor expected = causal_conv1d(xz.narrow(2, 0, 5), weight, bias);
-    EXPECT_TRUE(torch::equal(u, expected));
-    EXPECT_TRUE(torch::equal(z, xz.narrow(2, 5, 5)));
-    const auto actual = torch::autograd::grad({u, z}, inputs, {du, dz});
-    const auto wanted = torch::autograd::grad({expected, xz.narrow(2, 5, 5)}, inputs, {du, dz});
-    for (size_t i = 0; i < inputs.size(); ++i) EXPECT_TRUE(torch::equal(actual[i], wanted[i])) << type << i;
-  }
 }
 
 }  // namespace

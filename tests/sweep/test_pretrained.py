@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import tiny_models
-from conftest import ROOT, Run, wait_until
+from conftest import DEVICE, ROOT, Run, wait_until
 
 SWEEP = """
 [sweep]
@@ -20,8 +20,10 @@ name = asked
 {pretrained}
 c4_corpus = {folder}/texts.json.gz
 squad_file = {folder}/squad.json
+[train]
+precision = float32
 [run]
-device = cpu
+device = {device}
 threads = 1
 log_samples = yes
 [eval]
@@ -52,7 +54,7 @@ def asked(sweep, made):
     def write(tasks=("phone_book",), models=("neox",), lengths="3, 5", more="") -> None:
         pretrained = "\n".join(f"model = {made}/{model}" for model in models) + "\n" + more
         text = SWEEP.format(sweep="\n".join(f"task = {task}" for task in tasks), pretrained=pretrained, folder=made,
-                            lengths=lengths)
+                            lengths=lengths, device=DEVICE)
         (sweep.folder / "small.ini").write_text(text)
 
     sweep.write = write
@@ -99,7 +101,7 @@ def test_every_cell_has_the_answers_of_transformers(asked, made):
 
 
 @pytest.mark.parametrize("precision", ["float16", "bf16", "float64"])
-def test_other_precisions_on_the_cpu(asked, precision):
+def test_other_precisions(asked, precision):
     asked.write(models=("neox", "mamba"), lengths="3")
     started = asked.start(f"--train.precision={precision}", workers=1)
     assert started.wait() == 0, started.text()

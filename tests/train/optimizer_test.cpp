@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "base/error.h"
 #include "train/adamw.h"
 #include "train/flat_parameters.h"
 #include "train/schedule.h"
@@ -119,6 +120,26 @@ TEST(FlatParameters, AreTheModelsOwnWeightsAndGradients) {
 
   flat.weights().zero_();
   for (const Parameter& parameter : model->parameters()) EXPECT_EQ(parameter.tensor.abs().max().item<float>(), 0);
+}
+
+TEST(FlatParameters, AddTheGradientsOfVectorsAtOnceAsOneByOne) {
+  const Job job = tiny_job(Architecture::rope, Precision::float64);
+  const auto model = make_model(job.model, vocabulary_size(job.task), Precision::float64, torch::kCPU, 1);
+  const auto other = make_model(job.model, vocabulary_size(job.task), Precision::float64, torch::kCPU, 1);
+  FlatParameters at_once(*model);
+  const FlatParameters one_by_one(*other);
+  for (const int64_t begin : {0, 5}) {
+    const torch::Tensor tokens = torch::arange(begin, begin + 10).view({2, 5});
+    at_once.add_vector_gradients_at_once([&] { model->forward(tokens, {}).square().sum().backward(); });
+    other->forward(tokens, {}).square().sum().backward();
+  }
+  EXPECT_TRUE(torch::equal(at_once.gradients(), one_by_one.gradients()));
+  EXPECT_GT(at_once.gradients().abs().max().item<double>(), 0);
+
+  // A pass that fails leaves every parameter its part of the buffer.
+  EXPECT_THROW(at_once.add_vector_gradients_at_once([] { throw Error("no memory"); }), Error);
+  for (size_t p = 0; p < model->parameters().size(); ++p)
+    EXPECT_EQ(model->parameters()[p].tensor.grad().data_ptr(), at_once.part(at_once.gradients(), p).data_ptr());
 }
 
 }  // namespace
