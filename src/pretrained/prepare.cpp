@@ -48,7 +48,7 @@ class Preparation {
     asked.model.clear();
     asked.tokenizer.clear();
     const std::string path = tokenizer_path(job);
-    const FileChecksum tokenizer = std::filesystem::exists(path) ? checksum_of(path) : FileChecksum{};
+    const FileChecksum tokenizer = std::filesystem::is_regular_file(path) ? checksum_of(path) : FileChecksum{};
     const nlohmann::json key = {asked, name_of(job.task.kind), job.eval.seed, tokenizer.crc32, tokenizer.size};
     return key.dump();
   }

@@ -24,9 +24,9 @@ class PreparePretrained : public TinyPretrained {
 };
 
 TEST_F(PreparePretrained, FillsInWhatTheFoldersSay) {
-  std::vector<Job> jobs = {Job(), job_of(save("neox", Architecture::rope, as_drawn, 2)),
-                           job_of(save("mamba", Architecture::mamba, as_drawn))};
-  const std::string trained = jobs[0].id();
+  std::vector<Job> jobs = {job_of(save("mamba", Architecture::mamba, as_drawn)), Job(),
+                           job_of(save("neox", Architecture::rope, as_drawn, 2))};
+  const std::string trained = jobs[1].id();
   prepare_pretrained(jobs);
   ASSERT_EQ(jobs.size(), 3u);
   EXPECT_TRUE(std::ranges::is_sorted(jobs, std::greater(), job_cost));
@@ -80,6 +80,12 @@ TEST_F(PreparePretrained, TokenizerMustFitTheEmbedding) {
             fmt::format("{0}/tokenizer.json numbers its tokens up to 264, and the embedding of {0} has 264 rows: they "
                         "do not belong together (pretrained.tokenizer names another)",
                         model));
+}
+
+TEST_F(PreparePretrained, RefusesAFolderInPlaceOfATokenizer) {
+  std::vector<Job> jobs = {job_of(save("model", Architecture::rope, as_drawn))};
+  jobs[0].pretrained.tokenizer = folder_.path();
+  EXPECT_THROW(prepare_pretrained(jobs), UsageError);
 }
 
 TEST_F(PreparePretrained, LooksAtTheJobsOfASharedTokenizerOneByOne) {

@@ -115,6 +115,8 @@ inline std::string save_squad(const std::string& path, const std::vector<int>& s
 // Asks about 15 passages of at most 50 tokens, in batches of 4, in float64.
 class TinyPretrained : public testing::Test {
  protected:
+  TinyPretrained() { at::set_num_threads(1); }  // tensors are too small to share
+
   Job job_of(const std::string& model, TaskKind task = TaskKind::squad) const {
     Job job;
     job.task.kind = task;

@@ -128,8 +128,7 @@ TEST(FlatParameters, AddTheGradientsOfVectorsAtOnceAsOneByOne) {
   const auto other = make_model(job.model, vocabulary_size(job.task), Precision::float64, torch::kCPU, 1);
   FlatParameters at_once(*model);
   const FlatParameters one_by_one(*other);
-  for (const int64_t begin : {0, 5}) {
-    const torch::Tensor tokens = torch::arange(begin, begin + 10).view({2, 5});
+  for (const torch::Tensor& tokens : {torch::arange(10).view({2, 5}), torch::arange(10).view({5, 2})}) {
     at_once.add_vector_gradients_at_once([&] { model->forward(tokens, {}).square().sum().backward(); });
     other->forward(tokens, {}).square().sum().backward();
   }
