@@ -13,7 +13,7 @@ from figures import goals_of, share_of_ceiling, verdict
 from goals import COPY, HERE, Goal
 
 ROOT = Path(__file__).resolve().parents[2]
-BEGIN, END = "<!-- compare_gpu -->", "<!-- end of compare_gpu -->"
+MARKER = "compare_gpu"
 PAGES = {"kernels/attention/GPU.md": ["attention"],
          "kernels/causal_conv1d/GPU.md": ["causal convolution"],
          "kernels/gelu/GPU.md": ["residual norm", "GELU", "squared norm", "AdamW"],
@@ -113,12 +113,13 @@ def table(name: str, part: dict, operations: list[str]) -> str:
     return "\n".join(lines + (["", "Peers without a time:", "", *failures(rows)] if failures(rows) else []))
 
 
-def replaced(page: str, text: str) -> str:
-    """The page with `text` between its markers."""
-    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        raise ValueError(f"the page needs {BEGIN} once, and {END} once after it")
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}"
+def replaced(page: str, text: str, marker: str) -> str:
+    """The page with `text` between its markers, `<!-- MARKER -->` and `<!-- end of MARKER -->`."""
+    begin, end = f"<!-- {marker} -->", f"<!-- end of {marker} -->"
+    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+        raise ValueError(f"the page needs {begin} once, and {end} once after it")
+    before, rest = page.split(begin)
+    return f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}"
 
 
 def write_pages(figures: dict, root: Path) -> list[str]:
@@ -129,7 +130,7 @@ def write_pages(figures: dict, root: Path) -> list[str]:
         tables = [text for name in PARTS if name in parts and (text := table(name, parts[name], operations))]
         if tables:
             path = root / page
-            path.write_text(replaced(path.read_text(), "\n\n".join(tables)))
+            path.write_text(replaced(path.read_text(), "\n\n".join(tables), MARKER))
             changed.append(page)
     return changed
 

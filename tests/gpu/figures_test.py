@@ -12,6 +12,7 @@ import figures_table
 import pytest
 from goals import COPY, CUDNN, GENERATE, GOALS, HERE, MAMBA, NEOX_COMPILED
 
+BEGIN, END = "<!-- compare_gpu -->", "<!-- end of compare_gpu -->"
 SCAN = {"B": 64, "T": 220, "D": 2048, "N": 32}
 
 
@@ -157,7 +158,7 @@ def test_a_goal_says_what_it_is_of(of, said):
 def test_texts_have_a_table_beside_that_of_the_steps(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(figures_table, "PAGES", {"page.md": figures_table.PAGES["docs/measurements.md"]})
     page = tmp_path / "page.md"
-    page.write_text(f"{figures_table.BEGIN}\n{figures_table.END}\n")
+    page.write_text(f"{BEGIN}\n{END}\n")
     step = row("training step", {"model": "rope", "B": 64}, "step", 29000)
     token = text("pythia-410m", 620.4, {GENERATE: {"microseconds": 15000}}, size=8e8)
     figures_table.write_pages({"parts": {"text": part(token), "steps": part(step)}}, tmp_path)
@@ -165,7 +166,7 @@ def test_texts_have_a_table_beside_that_of_the_steps(tmp_path: Path, monkeypatch
     assert "| a training step | here |" in steps and "\n| rope, B 64, bf16 | 29.0 |" in steps
     assert "Medians in microseconds." in texts and "| a token of generated text | here |" in texts
     assert (f"\n| pythia-410m, B 1, prompt 128, tokens 128, bf16 | 620 | 0.32 | {GENERATE} 15000 | 0.04 "
-            f"| <= 0.33 of {GENERATE} | met |\n{figures_table.END}\n") in texts
+            f"| <= 0.33 of {GENERATE} | met |\n{END}\n") in texts
 
 
 def test_why_a_peer_has_no_time_stands_under_the_table_once():
@@ -179,11 +180,11 @@ def test_why_a_peer_has_no_time_stands_under_the_table_once():
 def test_pages_without_rows_stay_as_they_are(tmp_path: Path):
     for page in figures_table.PAGES:
         (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / page).write_text(f"before\n{figures_table.BEGIN}\nold\n{figures_table.END}\nafter\n")
+        (tmp_path / page).write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     changed = figures_table.write_pages({"parts": {"kernels": part(row())}}, tmp_path)
     assert changed == ["kernels/selective_scan/GPU.md"]
     text = (tmp_path / changed[0]).read_text()
-    assert text.startswith(f"before\n{figures_table.BEGIN}\n2026-01-02") and text.endswith("\nafter\n")
+    assert text.startswith(f"before\n{BEGIN}\n2026-01-02") and text.endswith("\nafter\n")
     assert "old" not in text
     assert "old" in (tmp_path / "docs/measurements.md").read_text()
 
@@ -191,12 +192,13 @@ def test_pages_without_rows_stay_as_they_are(tmp_path: Path):
 @pytest.mark.parametrize("page", ["", "<!-- compare_gpu -->", "<!-- end of compare_gpu --><!-- compare_gpu -->"])
 def test_a_page_without_its_markers_is_refused(page):
     with pytest.raises(ValueError, match="needs <!-- compare_gpu --> once"):
-        figures_table.replaced(page, "text")
+        figures_table.replaced(page, "text", figures_table.MARKER)
 
 
 @pytest.mark.parametrize("page", figures_table.PAGES)
 def test_the_pages_have_their_markers(page):
-    assert "text" in figures_table.replaced((figures_table.ROOT / page).read_text(), "text")
+    text = (figures_table.ROOT / page).read_text()
+    assert "new" in figures_table.replaced(text, "new", figures_table.MARKER)
 
 
 def program(folder: Path, name: str, *lines: dict, status: int = 0) -> None:
