@@ -8,9 +8,8 @@ import h5py
 import numpy
 import pytest
 import scaling
-import scaling_table
 from figures_table import replaced
-from scaling_table import MARKER
+from scaling_table import MARKER, efficiency, hidden_share, milliseconds_of_sums, tables, weak_efficiency
 
 TRAINING = [("job", "i4"), ("try", "i4"), ("step", "i8"), ("loss", "f8"), ("tokens_per_second", "f8"), ("valid", "u1")]
 EVENTS = [("job", "i4"), ("time", "f8"), ("state", "S16"), ("valid", "u1")]
@@ -137,22 +136,22 @@ TIMES = {("rope", 1, 8): 6, ("rope", 1, 64): 30, ("rope", 8, 64): 7, ("rope", 8,
 
 
 def test_efficiency_is_of_the_time_of_one_gpu():
-    assert scaling_table.efficiency(TIMES, "rope", 8, 512) == pytest.approx(240 / (8 * 32))
-    assert scaling_table.weak_efficiency(TIMES, "rope", 8, 64) == pytest.approx(30 / 32)
-    assert scaling_table.efficiency(TIMES, "rope", 4, 512) is None and scaling_table.efficiency(TIMES, "mamba", 8, 512) is None
+    assert efficiency(TIMES, "rope", 8, 512) == pytest.approx(240 / (8 * 32))
+    assert weak_efficiency(TIMES, "rope", 8, 64) == pytest.approx(30 / 32)
+    assert efficiency(TIMES, "rope", 4, 512) is None and efficiency(TIMES, "mamba", 8, 512) is None
 
 
 def test_what_is_hidden_is_what_a_step_is_no_longer_for():
-    assert scaling_table.hidden_share(TIMES, "rope", 8, 512, sums=4) == pytest.approx(1 - (32 - 30) / 4)
-    assert scaling_table.hidden_share(TIMES, "rope", 8, 64, sums=4) == pytest.approx(1 - (7 - 6) / 4)
-    assert scaling_table.hidden_share(TIMES, "rope", 8, 512, sums=None) is None
-    assert scaling_table.hidden_share(TIMES | {("rope", 2, 64): 17}, "rope", 2, 64, sums=4) is None  # 32 rows on one GPU
+    assert hidden_share(TIMES, "rope", 8, 512, sums=4) == pytest.approx(1 - (32 - 30) / 4)
+    assert hidden_share(TIMES, "rope", 8, 64, sums=4) == pytest.approx(1 - (7 - 6) / 4)
+    assert hidden_share(TIMES, "rope", 8, 512, sums=None) is None
+    assert hidden_share(TIMES | {("rope", 2, 64): 17}, "rope", 2, 64, sums=4) is None  # 32 rows on one GPU
 
 
 def test_sums_of_a_model_go_at_the_rate_of_the_largest():
     sums = [all_reduce(8, 10**6, 900), all_reduce(8, 3 * 10**8, 2000), all_reduce(2, 3 * 10**8, 9000)]
-    assert scaling_table.milliseconds_of_sums(sums, 8, 150_000_000) == pytest.approx(4)
-    assert scaling_table.milliseconds_of_sums(sums, 4, 150_000_000) is None
+    assert milliseconds_of_sums(sums, 8, 150_000_000) == pytest.approx(4)
+    assert milliseconds_of_sums(sums, 4, 150_000_000) is None
 
 
 STEPS = [step(1, 8, 6, strong=False), step(1, 64, 30), step(1, 512, 240), step(8, 64, 7), step(8, 512, 32)]
@@ -162,7 +161,7 @@ SUMS = [all_reduce(8, 6 * 10**8, 4000)]
 @pytest.mark.parametrize("time, said", [(32, "0.94 | 4.00 | 0.50 | >= 0.90 on 8 | met |"),
                                         (34, "0.88 | 4.00 | 0.00 | >= 0.90 on 8 | not met |")])
 def test_a_line_for_each_batch_of_strong_scaling_and_one_for_weak(time, said):
-    lines = scaling_table.tables({"steps": part(*STEPS[:-1], step(8, 512, time)), "sums": part(*SUMS)}).splitlines()
+    lines = tables({"steps": part(*STEPS[:-1], step(8, 512, time)), "sums": part(*SUMS)}).splitlines()
     assert lines[0] == "2026-01-02, 8 x NVIDIA H100; NCCL 2.28.9, driver 580."
     assert lines[2].startswith("| one job on 1 / 8 GPUs | ms a step | efficiency |")
     assert lines[4] == "| rope, 64 rows | 30.00 / 7.00 | 1.00 / 0.54 | 4.00 | 0.75 |  |  |"
@@ -173,12 +172,12 @@ def test_a_line_for_each_batch_of_strong_scaling_and_one_for_weak(time, said):
 
 def test_on_fewer_gpus_the_goal_is_not_measured_and_what_failed_has_no_time():
     rows = [step(1, 64, 30), step(1, 512, 240), step(4, 64, 9)]
-    lines = scaling_table.tables({"steps": part(*rows, gpus=4)}).splitlines()
+    lines = tables({"steps": part(*rows, gpus=4)}).splitlines()
     assert lines[5] == "| rope, 512 rows | 240.00 / - | 1.00 / - | - | - | >= 0.90 on 8 | not measured |"
 
 
 def test_sums_of_another_call_say_nothing_about_steps():
-    text = scaling_table.tables({"steps": part(*STEPS), "sums": part(*SUMS) | {"date": "2026-01-03"}})
+    text = tables({"steps": part(*STEPS), "sums": part(*SUMS) | {"date": "2026-01-03"}})
     assert text.startswith("- steps: 2026-01-02, 8 x") and "\n- sums: 2026-01-03, 8 x" in text
     assert "| rope, 512 rows | 240.00 / 32.00 | 1.00 / 0.94 | - | - |" in text
 
@@ -186,7 +185,7 @@ def test_sums_of_another_call_say_nothing_about_steps():
 def test_losses_jobs_and_the_lost_rank_have_a_line_each():
     fault = {"workers": 8, "ranks_per_job": 2, "steps": 1000, "others": 3, "all_done": True, "killed_after": 60,
              "others_never_stopped": True, "went_on_at": 58, "went_on_to_the_end": True}
-    lines = scaling_table.tables({
+    lines = tables({
         "losses": part({"ranks_per_job": 1, "steps": 240, "same_bits": True, "largest": 0},
                        {"ranks_per_job": 8, "steps": 240, "same_bits": False, "largest": 1.7e-7}),
         "jobs": part({"gpus": 1, "jobs": 4, "seconds": 10}, {"gpus": 8, "jobs": 32, "seconds": 10.5}),
