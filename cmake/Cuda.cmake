@@ -35,3 +35,18 @@ function(recite_cuda_sources target)
   target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_cuda>)
   target_link_libraries(${target} PUBLIC CUDA::cudart)
 endfunction()
+
+# recite_hopper_sources(recite_attention attention_forward_hopper.cu ...), after recite_cuda_sources: compiles what uses
+# instructions of sm_90a alone, when Hopper is among the architectures; RECITE_HOPPER then tells the target's other CUDA
+# sources.
+function(recite_hopper_sources target)
+  if(NOT RECITE_CUDA OR NOT CMAKE_CUDA_ARCHITECTURES MATCHES "(^|;)90")
+    return()
+  endif()
+  add_library(${target}_hopper OBJECT ${ARGN})
+  target_include_directories(${target}_hopper PRIVATE "${PROJECT_SOURCE_DIR}/src" "${PROJECT_SOURCE_DIR}")
+  target_compile_options(${target}_hopper PRIVATE -O3 --expt-relaxed-constexpr)
+  set_target_properties(${target}_hopper PROPERTIES CUDA_ARCHITECTURES 90a-real)
+  target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_hopper>)
+  target_compile_definitions(${target}_cuda PRIVATE RECITE_HOPPER=1)
+endfunction()

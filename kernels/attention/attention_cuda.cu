@@ -5,6 +5,7 @@
 #include <cmath>
 #include <type_traits>
 
+#include "kernels/attention/attention_hopper.h"
 #include "kernels/attention/attention_launch.h"
 #include "kernels/attention/attention_plain.h"
 #include "kernels/attention/attention_tensor.h"
@@ -55,6 +56,8 @@ void with_tensor_head(int64_t head, Run run) {
   run(std::integral_constant<int, 0>());
 }
 
+[[maybe_unused]] bool on_hopper() { return device_attribute(cudaDevAttrComputeCapabilityMajor) == 9; }
+
 }  // namespace
 
 template <class Element>
@@ -63,8 +66,13 @@ void attention_forward_cuda(const AttentionShape& shape, const AttentionPosition
   const AttentionProblem problem = problem_of<Element>(shape, position);
   require_aligned(qkv, out, position.cos, position.sin);
   with_tensor_head<Element>(shape.head, [&](auto head) {
-    if constexpr (decltype(head)::value > 0)
-      launch_attention_forward<Element, decltype(head)::value>(problem, qkv, out, log_sum, stream);
+    constexpr int D = decltype(head)::value;
+#if RECITE_HOPPER
+    if constexpr (has_hopper_kernels<D>)
+      if (on_hopper()) return launch_hopper_forward<Element, D>(problem, qkv, out, log_sum, stream);
+#endif
+    if constexpr (D > 0)
+      launch_attention_forward<Element, D>(problem, qkv, out, log_sum, stream);
     else
       launch_plain_attention_forward(problem, qkv, out, log_sum, stream);
   });
@@ -77,8 +85,14 @@ void attention_backward_cuda(const AttentionShape& shape, const AttentionPositio
   const AttentionProblem problem = problem_of<Element>(shape, position);
   require_aligned(qkv, out, dout, dqkv, position.cos, position.sin);
   with_tensor_head<Element>(shape.head, [&](auto head) {
-    if constexpr (decltype(head)::value > 0)
-      launch_attention_backward<Element, decltype(head)::value>(problem, qkv, out, log_sum, dout, dqkv, delta, stream);
+    constexpr int D = decltype(head)::value;
+#if RECITE_HOPPER
+    if constexpr (has_hopper_kernels<D>)
+      if (on_hopper())
+        return launch_hopper_backward<Element, D>(problem, qkv, out, log_sum, dout, dqkv, delta, stream);
+#endif
+    if constexpr (D > 0)
+      launch_attention_backward<Element, D>(problem, qkv, out, log_sum, dout, dqkv, delta, stream);
     else
       launch_plain_attention_backward(problem, qkv, out, log_sum, dout, dqkv, delta, stream);
   });

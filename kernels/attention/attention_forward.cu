@@ -1,6 +1,7 @@
 // The forward on tensor cores: a block has a tile of queries of one head, each of its warps 16 of them, and goes
 // through the tiles of keys that they see, the last first, while the next is on its way to shared memory.
 #include "kernels/attention/attention_launch.h"
+#include "kernels/attention/attention_softmax.cuh"
 #include "kernels/attention/attention_work.cuh"
 
 namespace recite::kernels {
@@ -20,57 +21,16 @@ struct Forward {
   }
 };
 
-// A warp's queries on their way through the keys: algorithm 1 of FlashAttention-2, scores in units of scale.
-template <class Element, int D>
-struct OnlineSoftmax {
-  static constexpr int N = Forward<D>::keys / 8;
-  Fragment<D / 8> out = {};
-  float largest[2] = {-INFINITY, -INFINITY}, sum[2] = {};  // of a lane's two rows
-
-  template <bool Part>
-  __device__ void add_tile(uint32_t queries, uint32_t keys, uint32_t values, Groups groups, const Band& band, int row,
-                           int column, float scale, float slope) {
-    Fragment<N> scores;
-    product_of_rows<Part, D, Element>(scores, queries, keys, groups);
-    band.apply<Part>(scores, slope, row, column);
-#pragma unroll
-    for (int half = 0; half < 2; ++half) exponentiate(scores, half, scale);
-    add_weighted_rows<Part, D, Element>(out, scores, values, groups);
-  }
-
-  // Scores of a row to their weights, after giving the sums so far the new largest score as their base.
-  __device__ void exponentiate(Fragment<N>& scores, int half, float scale) {
-    float top = largest[half];
-#pragma unroll
-    for (int n = 0; n < N; ++n) top = fmaxf(top, fmaxf(scores[n][2 * half], scores[n][2 * half + 1]));
-    top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
-    top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
-    const float base = top == -INFINITY ? 0 : top * scale;
-    const float before = power_of_2(largest[half] * scale - base);
-    largest[half] = top;
-    sum[half] *= before;
-#pragma unroll
-    for (int n = 0; n < D / 8; ++n) {
-      out[n][2 * half] *= before;
-      out[n][2 * half + 1] *= before;
-    }
-#pragma unroll
-    for (int n = 0; n < N; ++n)
-#pragma unroll
-      for (int e = 2 * half; e < 2 * half + 2; ++e) {
-        scores[n][e] = power_of_2(scores[n][e] * scale - base);
-        sum[half] += scores[n][e];
-      }
-  }
-
-  __device__ void add_sums_of_lanes() {
-#pragma unroll
-    for (float& x : sum) {
-      x += __shfl_xor_sync(~0u, x, 1);
-      x += __shfl_xor_sync(~0u, x, 2);
-    }
-  }
-};
+// A warp's queries through a tile of keys.
+template <bool Part, class Element, int D, int N>
+__device__ void add_tile(OnlineSoftmax<D, N>& softmax, uint32_t queries, uint32_t keys, uint32_t values, Groups groups,
+                         const Band& band, int row, int column, float scale, float slope) {
+  Fragment<N> scores;
+  product_of_rows<Part, D, Element>(scores, queries, keys, groups);
+  band.apply<Part>(scores, slope, row, column);
+  softmax.to_weights(scores, scale);
+  add_weighted_rows<Part, D, Element>(softmax.out, scores, values, groups);
+}
 
 template <class Element, int D>
 __global__ void __launch_bounds__(tile_threads, Forward<D>::blocks)
@@ -111,7 +71,7 @@ __global__ void __launch_bounds__(tile_threads, Forward<D>::blocks)
 
   const int warp_row = first_row_of_warp<F::queries>(), row = own + warp_row;
   const uint32_t left = shared_address(queries + warp_row * tile_stride<D> + left_offset<D>());
-  OnlineSoftmax<Element, D> softmax;
+  OnlineSoftmax<D, F::keys / 8> softmax;
   for (int t = last - 1; t >= first; --t) {
     const int begin = t * F::keys;
     Element* const keys = stage_of(t);
@@ -124,20 +84,15 @@ __global__ void __launch_bounds__(tile_threads, Forward<D>::blocks)
     const uint32_t k = shared_address(keys + right_offset<D>()),
                    v = shared_address(keys + F::key_tile + left_offset<D>());
     if (band.all<F::keys>(row, 16, begin))
-      softmax.template add_tile<false>(left, k, v, groups, band, row, begin, scale, slope);
+      add_tile<false, Element>(softmax, left, k, v, groups, band, row, begin, scale, slope);
     else
-      softmax.template add_tile<true>(left, k, v, groups, band, row, begin, scale, slope);
+      add_tile<true, Element>(softmax, left, k, v, groups, band, row, begin, scale, slope);
   }
 
   softmax.add_sums_of_lanes();
   store_fragment<D>(softmax.out, queries + warp_row * tile_stride<D>,
                     [&](int half, int) { return 1 / softmax.sum[half]; });
-  const int lane = threadIdx.x % 32;
-  if (log_sum && lane % 4 == 0)
-#pragma unroll
-    for (int half = 0; half < 2; ++half)
-      if (const int t = row + half * 8 + lane / 4; t < problem.time)
-        log_sum[work.row_of_sums(problem) + t] = softmax.largest[half] * scale + log2f(softmax.sum[half]);
+  if (log_sum) softmax.store_log_sums(log_sum + work.row_of_sums(problem), row, problem.time, scale);
   __syncwarp();
   store_tile<F::queries, D>(queries, out + work.at<D, 1>(problem, own, 0), static_cast<int64_t>(problem.heads) * D,
                             problem.time - own);

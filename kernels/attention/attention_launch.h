@@ -37,6 +37,15 @@ inline void check_cuda(cudaError_t error, const char* what) {
     throw std::runtime_error(std::string(what) + " on the GPU failed: " + cudaGetErrorString(error));
 }
 
+// Of the current device.
+inline int device_attribute(cudaDeviceAttr attribute) {
+  int device = 0, value = 0;
+  check_cuda(cudaGetDevice(&device), "attention");
+  check_cuda(cudaDeviceGetAttribute(&value, attribute, device), "attention");
+  return value;
+}
+inline int multiprocessors() { return device_attribute(cudaDevAttrMultiProcessorCount); }
+
 // Queues blocks x threads of a kernel whose blocks have `shared_bytes` of dynamic shared memory.
 template <class... Parameters, class... Arguments>
 void launch_attention(void (*kernel)(Parameters...), int64_t blocks, int threads, size_t shared_bytes,

@@ -14,14 +14,14 @@ __device__ inline float power_of_2(float x) {
   return y;
 }
 
-// A block's part: a tile of one head of one row. Groups of heads whose arrays stay in the second-level cache follow one
+// A block's part: a tile of one head of one row, number `index` of all. Groups of heads whose arrays stay in the second-level cache follow one
 // another; within a group the tiles with the most work, rank 0, come first.
 struct WorkItem {
   int batch, head, rank;
 
-  __device__ WorkItem(const AttentionProblem& problem, int ranks) {
-    const int group_size = problem.neighbors * ranks, group = blockIdx.x / group_size;
-    const int first = group * problem.neighbors, at = blockIdx.x % group_size;
+  __device__ WorkItem(const AttentionProblem& problem, int ranks, int index = blockIdx.x) {
+    const int group_size = problem.neighbors * ranks, group = index / group_size;
+    const int first = group * problem.neighbors, at = index % group_size;
     const int members = min(problem.neighbors, problem.batch * problem.heads - first);
     rank = at / members;
     batch = (first + at % members) / problem.heads;
@@ -75,15 +75,21 @@ struct Band {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int apart = column + lane % 4 * 2 - (row + half * 8 + lane / 4);
-      const float bias = slope * static_cast<float>(apart);
+      if (slope != 0) {
+        const float bias = slope * static_cast<float>(apart);
 #pragma unroll
-      for (int n = 0; n < N; ++n)
+        for (int n = 0; n < N; ++n)
 #pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          float& score = scores[n][2 * half + i];
-          if (slope != 0) score += bias + slope * static_cast<float>(8 * n + i);
-          if (Part && (apart + 8 * n + i < low || apart + 8 * n + i > high)) score = -INFINITY;
-        }
+          for (int i = 0; i < 2; ++i) scores[n][2 * half + i] += bias + slope * static_cast<float>(8 * n + i);
+      }
+      if (Part) {
+        const int from = low - apart, to = high - apart;
+#pragma unroll
+        for (int n = 0; n < N; ++n)
+#pragma unroll
+          for (int i = 0; i < 2; ++i)
+            if (8 * n + i < from || 8 * n + i > to) scores[n][2 * half + i] = -INFINITY;
+      }
     }
   }
 };
@@ -120,61 +126,86 @@ __device__ void load_angles(const AttentionProblem& problem, float* to, int time
   }
 }
 
-// Rotates `Width` dimensions on end, and those half a rotation on, of each of a warp's rows of a tile.
-template <int Rows, int D, int Width, class Element>
-__device__ void rotate_pieces(int half, Element* tile, const Angles& angles, int rows, float sign) {
+// Rotates dimensions on end and those half a rotation on.
+template <class Piece, class AnglePiece>
+__device__ void turn_piece(Piece& a, Piece& b, const AnglePiece& cos, const AnglePiece& sin, float sign = 1) {
+  using Element = std::remove_reference_t<decltype(a.at[0])>;
+#pragma unroll
+  for (int k = 0; k < static_cast<int>(sizeof(a.at) / sizeof(Element)); ++k) {
+    const float x = static_cast<float>(a.at[k]), y = static_cast<float>(b.at[k]), s = sign * sin.at[k];
+    a.at[k] = Element(x * cos.at[k] - y * s);
+    b.at[k] = Element(y * cos.at[k] + x * s);
+  }
+}
+
+// Rotates `Width` dimensions on end, and those half a rotation on, of rows first .. first + rows - 1 of a tile, whose
+// numbers are at(row, column).
+template <int Width, class At>
+__device__ void rotate_pieces(int half, const At& at, const Angles& angles, int first, int rows, float sign) {
+  using Element = std::remove_pointer_t<decltype(at(0, 0))>;
   struct alignas(Width * sizeof(Element)) Piece {
     Element at[Width];
   };
   struct alignas(Width * sizeof(float)) AnglePiece {
     float at[Width];
   };
-  const int pieces = half / Width, first_row = first_row_of_warp<Rows>();
-  for (int i = threadIdx.x % 32; i < min(rows_of_warp<Rows>, rows - first_row) * pieces; i += 32) {
-    const int row = first_row + i / pieces, c = i % pieces * Width;
+  const int pieces = half / Width;
+  for (int i = threadIdx.x % 32; i < rows * pieces; i += 32) {
+    const int row = first + i / pieces, c = i % pieces * Width;
     const AnglePiece cos = *reinterpret_cast<const AnglePiece*>(angles.cos + row * half + c),
                      sin = *reinterpret_cast<const AnglePiece*>(angles.sin + row * half + c);
-    Piece &first = *reinterpret_cast<Piece*>(tile + row * tile_stride<D> + c),
-          &second = *reinterpret_cast<Piece*>(tile + row * tile_stride<D> + c + half);
-    Piece a = first, b = second;
-#pragma unroll
-    for (int k = 0; k < Width; ++k) {
-      const float x = static_cast<float>(a.at[k]), y = static_cast<float>(b.at[k]), s = sign * sin.at[k];
-      a.at[k] = Element(x * cos.at[k] - y * s);
-      b.at[k] = Element(y * cos.at[k] + x * s);
-    }
-    first = a;
-    second = b;
+    Piece &one = *reinterpret_cast<Piece*>(at(row, c)), &other = *reinterpret_cast<Piece*>(at(row, c + half));
+    Piece a = one, b = other;
+    turn_piece(a, b, cos, sin, sign);
+    one = a;
+    other = b;
   }
 }
 
-// Rotates a warp's rows of a tile, which this warp has filled and of which `rows` have a time; back with sign -1.
-template <int Rows, int D, class Element>
-__device__ void rotate_tile(const AttentionProblem& problem, Element* tile, const Angles& angles, int rows,
-                            float sign = 1) {
+// Rotates a warp's rows first .. first + rows - 1, which this warp has filled; back with sign -1.
+template <class At>
+__device__ void rotate_rows(const AttentionProblem& problem, const At& at, const Angles& angles, int first, int rows,
+                            float sign) {
   if (problem.rotary == 0) return;
   __syncwarp();
   const int half = problem.rotary / 2;
   if (half % 4 == 0)
-    rotate_pieces<Rows, D, 4>(half, tile, angles, rows, sign);
+    rotate_pieces<4>(half, at, angles, first, rows, sign);
   else if (half % 2 == 0)
-    rotate_pieces<Rows, D, 2>(half, tile, angles, rows, sign);
+    rotate_pieces<2>(half, at, angles, first, rows, sign);
   else
-    rotate_pieces<Rows, D, 1>(half, tile, angles, rows, sign);
+    rotate_pieces<1>(half, at, angles, first, rows, sign);
 }
 
-// Rotates a warp's rows of the block's own queries or keys, and doubles the dimensions that count twice: doing it to
-// one factor of the products is enough.
-template <int Rows, int D, class Element>
-__device__ void prepare_own_tile(const AttentionProblem& problem, Element* tile, int time) {
-  rotate_tile<Rows, D>(problem, tile, Angles::at(problem, time), problem.time - time);
+// Doubles the dimensions that count twice of a warp's rows of queries or keys: of one factor of the products is enough.
+template <int D, class At>
+__device__ void double_rows(const AttentionProblem& problem, const At& at, int first, int rows) {
   const int twice = D - problem.twice_from;
   if (twice == 0) return;
   __syncwarp();
-  for (int i = threadIdx.x % 32; i < rows_of_warp<Rows> * twice; i += 32) {
-    Element& x = tile[(first_row_of_warp<Rows>() + i / twice) * tile_stride<D> + problem.twice_from + i % twice];
-    x = Element(2 * static_cast<float>(x));
+  for (int i = threadIdx.x % 32; i < rows * twice; i += 32) {
+    auto& x = *at(first + i / twice, problem.twice_from + i % twice);
+    x = std::remove_reference_t<decltype(x)>(2 * static_cast<float>(x));
   }
+}
+
+// The same for a warp's rows of a tile of which `rows` have a time.
+template <int Rows, int D, class Element>
+__device__ void rotate_tile(const AttentionProblem& problem, Element* tile, const Angles& angles, int rows,
+                            float sign = 1) {
+  const int first = first_row_of_warp<Rows>();
+  rotate_rows(
+      problem, [tile](int row, int column) { return tile + row * tile_stride<D> + column; }, angles, first,
+      min(rows_of_warp<Rows>, rows - first), sign);
+}
+
+// Rotates a warp's rows of the block's own queries or keys, and doubles the dimensions that count twice.
+template <int Rows, int D, class Element>
+__device__ void prepare_own_tile(const AttentionProblem& problem, Element* tile, int time) {
+  rotate_tile<Rows, D>(problem, tile, Angles::at(problem, time), problem.time - time);
+  double_rows<D>(
+      problem, [tile](int row, int column) { return tile + row * tile_stride<D> + column; }, first_row_of_warp<Rows>(),
+      rows_of_warp<Rows>);
 }
 
 }  // namespace recite::kernels
