@@ -18,7 +18,7 @@ using KeyPipeline = std::conditional_t<D <= 80, Pipeline<D, 2, 2, 6, 216, 72>, P
 
 template <class Element, int D>
 struct BackwardArrays {
-  TileMaps<D> qkv, dout, dqkv;
+  TileMaps<D> qkv, out_map, dout, dqkv;
   const Element* out;
   const float* log_sum;
   float* delta;
@@ -29,31 +29,44 @@ __device__ Element* own_row(unsigned char* tile, int row, int column) {
   return P::OwnTile::template at<Element>(tile, row, column);
 }
 
-// The sums over d of out and dout for a lane's two rows, `first` and 8 further. A row's four lanes share it.
+// The sums over d of out and dout for a lane's two rows. A row's four lanes share it. Pieces of `out` are asked for early:
+// they come from afar.
 template <class Element, class P>
-__device__ void sums_of_products(const AttentionProblem& problem, const Element* out, unsigned char* dout, int first,
-                                 int rows, float (&sums)[2]) {
-  const int lane = threadIdx.x % 32;
+struct SumsOfProducts {
+  static constexpr int pieces = (P::D / 8 + 3) / 4;
+  uint4 out[2][pieces] = {};
+
+  __device__ SumsOfProducts(const AttentionProblem& problem, const Element* from, int rows) {
+    const int lane = threadIdx.x % 32;
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int row = half * 8 + lane / 4;
-    sums[half] = 0;
+    for (int half = 0; half < 2; ++half)
 #pragma unroll
-    for (int column = lane % 4 * 8; column < P::D; column += 32) {
-      const uint4 zeros{};
-      const uint4 a = row < rows ? *reinterpret_cast<const uint4*>(
-                                       out + static_cast<int64_t>(row) * problem.heads * P::D + column)
-                                 : zeros;
-      const uint4 b = *reinterpret_cast<const uint4*>(own_row<P, Element>(dout, first + row, column));
-#pragma unroll
-      for (int k = 0; k < 8; ++k)
-        sums[half] += static_cast<float>(reinterpret_cast<const Element*>(&a)[k]) *
-                      static_cast<float>(reinterpret_cast<const Element*>(&b)[k]);
-    }
-    sums[half] += __shfl_xor_sync(~0u, sums[half], 1);
-    sums[half] += __shfl_xor_sync(~0u, sums[half], 2);
+      for (int i = 0; i < pieces; ++i)
+        if (const int row = half * 8 + lane / 4, column = (i * 4 + lane % 4) * 8; row < rows && column < P::D)
+          out[half][i] =
+              *reinterpret_cast<const uint4*>(from + static_cast<int64_t>(row) * problem.heads * P::D + column);
   }
-}
+  // `dout`: the tile in which the warp's rows begin at `first`.
+  __device__ void with(unsigned char* dout, int first, float (&sums)[2]) const {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      sums[half] = 0;
+#pragma unroll
+      for (int i = 0; i < pieces; ++i) {
+        const int row = half * 8 + lane / 4, column = (i * 4 + lane % 4) * 8;
+        if (column >= P::D) continue;
+        const uint4 piece = *reinterpret_cast<const uint4*>(own_row<P, Element>(dout, first + row, column));
+#pragma unroll
+        for (int k = 0; k < 8; ++k)
+          sums[half] += static_cast<float>(reinterpret_cast<const Element*>(&out[half][i])[k]) *
+                        static_cast<float>(reinterpret_cast<const Element*>(&piece)[k]);
+      }
+      sums[half] += __shfl_xor_sync(~0u, sums[half], 1);
+      sums[half] += __shfl_xor_sync(~0u, sums[half], 2);
+    }
+  }
+};
 
 // Turns a warp's 16 own gradients, from `first` on, back, and has the warpgroup's written to where the rows themselves
 // lie in `maps`: part 0, 1 or 2 of (B, T, H, 3, d).
@@ -101,6 +114,8 @@ __device__ void compute_query_gradients(const AttentionProblem& problem, const B
           dweights, shared_address(dout), part.first, shared_address(shared.stage[stage.at][1]));
       end_group_of_products();
     };
+    const SumsOfProducts<Element, P> products(problem, arrays.out + item.work.template at<D, 1>(problem, row, 0),
+                                              problem.time - row);
     P::skip(shared, stage, part.begin - item.first);
     if (part.begin < part.end) {
 #pragma unroll
@@ -108,8 +123,7 @@ __device__ void compute_query_gradients(const AttentionProblem& problem, const B
         if (const int t = row + half * 8 + lane / 4; t < problem.time) log_sum[half] = arrays.log_sum[sums + t];
       prepare_own_rows<P::own_rows, D, Element>(problem, queries, item.own, first,
                                                 [&] { shared.full[stage.at].wait(stage.turn); });
-      sums_of_products<Element, P>(problem, arrays.out + item.work.template at<D, 1>(problem, row, 0), dout, first,
-                                   problem.time - row, delta);
+      products.with(dout, first, delta);
 #pragma unroll
       for (int half = 0; half < 2; ++half)
         if (const int t = row + half * 8 + lane / 4; lane % 4 == 0 && t < problem.time)
@@ -266,6 +280,7 @@ __global__ void __launch_bounds__(P::threads, 1)
               arrays.qkv.template load<P::own_rows>(tile, first, batch, item.own + first, head * 3, arrived);
             else
               arrays.dout.template load<P::own_rows>(tile, first, batch, item.own + first, head, arrived);
+            if (i == 0) arrays.out_map.prefetch(batch, item.own + first, head);
           },
           [&](const auto& item, int time, int i, unsigned char* tile, Barrier& arrived) {
             arrays.qkv.template load<stage_rows>(tile, 0, item.work.batch, time, item.work.head * 3 + 1 + i, arrived);
@@ -333,12 +348,11 @@ void launch_hopper_backward(const AttentionProblem& problem, const Element* qkv,
                             const float* log_sum, const Element* dout, Element* dqkv, float* delta,
                             cudaStream_t stream) {
   const BackwardArrays<Element, D> arrays{
-      tile_maps<D>(problem, qkv, 3), tile_maps<D>(problem, dout, 1), tile_maps<D>(problem, dqkv, 3), out, log_sum,
-      delta};
+      tile_maps<D>(problem, qkv, 3), tile_maps<D>(problem, out, 1), tile_maps<D>(problem, dout, 1),
+      tile_maps<D>(problem, dqkv, 3), out, log_sum, delta};
   const auto run = [&](auto pipeline, auto kernel) {
     using P = decltype(pipeline);
-    launch_attention(kernel, std::min(P::Item::count(problem), multiprocessors()), P::threads,
-                     sizeof(typename P::Shared), stream, problem, arrays);
+    launch_pipeline<P>(kernel, problem, stream, arrays);
   };
   run(QueryPipeline<D>(), query_gradient_kernel<Element, QueryPipeline<D>>);
   run(KeyPipeline<D>(), key_gradient_kernel<Element, KeyPipeline<D>>);

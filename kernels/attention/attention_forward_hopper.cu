@@ -126,9 +126,8 @@ template <class Element, int D>
 void launch_hopper_forward(const AttentionProblem& problem, const Element* qkv, Element* out, float* log_sum,
                            cudaStream_t stream) {
   using P = ForwardPipeline<D>;
-  launch_attention(forward_kernel<Element, P>, std::min(P::Item::count(problem), multiprocessors()), P::threads,
-                   sizeof(typename P::Shared), stream, problem, tile_maps<D>(problem, qkv, 3),
-                   tile_maps<D>(problem, out, 1), log_sum);
+  launch_pipeline<P>(forward_kernel<Element, P>, problem, stream, tile_maps<D>(problem, qkv, 3),
+                     tile_maps<D>(problem, out, 1), log_sum);
 }
 
 #define RECITE_INSTANTIATE(Element, D)                                                                       \

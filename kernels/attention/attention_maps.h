@@ -42,4 +42,13 @@ TileMaps<D> tile_maps(const AttentionProblem& problem, const Element* array, int
   return tiles;
 }
 
+// Queues a kernel of pipeline P: a block for each multiprocessor. The items of about as many heads as keep these busy follow
+// one another, so that in turn a block has those with most and with least work.
+template <class P, class Kernel, class... Arguments>
+void launch_pipeline(Kernel* kernel, AttentionProblem problem, cudaStream_t stream, const Arguments&... arguments) {
+  const int blocks = std::min(P::Item::count(problem), multiprocessors());
+  problem.neighbors = std::max(1, blocks / P::Item::per_head(problem));
+  launch_attention(kernel, blocks, P::threads, sizeof(typename P::Shared), stream, problem, arguments...);
+}
+
 }  // namespace recite::kernels

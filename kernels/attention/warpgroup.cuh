@@ -231,6 +231,15 @@ struct TileMaps {
           "l"(map<Tile>(panel)), "r"(panel * 64), "r"(head), "r"(time), "r"(batch), "r"(barrier.address())
           : "memory");
   }
+  // To the second-level cache.
+  __device__ void prefetch(int batch, int time, int head) const {
+    using Tile = SwizzledTile<D, 64>;
+#pragma unroll
+    for (int panel = 0; panel < Tile::panels; ++panel)
+      asm volatile("cp.async.bulk.prefetch.tensor.4d.L2.global [%0, {%1, %2, %3, %4}];" ::"l"(map<Tile>(panel)),
+                   "r"(panel * 64), "r"(head), "r"(time), "r"(batch)
+                   : "memory");
+  }
   // From there; until end_stores() the tile is not to be touched.
   template <int Rows>
   __device__ void store(unsigned char* tile, int first, int batch, int time, int head) const {
