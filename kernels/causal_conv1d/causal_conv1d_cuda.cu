@@ -123,9 +123,29 @@ __device__ Pack<Element, Size> load_neighbours(const Element* row, int channel, 
   }
 }
 
+// The filter of a block's channels, then their bias, which its warps load together.
+template <class Cut, class Element, int Count>
+__device__ void load_block_filter(const ConvArguments<Element>& in, float (&filter)[Count][Cut::channels]) {
+  constexpr int width = Count - 1, weights = width * Cut::channels, all = weights + Cut::channels;
+  constexpr int each = (all + conv_threads - 1) / conv_threads;
+  const auto row = [](int i) { return i < weights ? i % width : width; };
+  const auto channel = [](int i) { return i < weights ? i / width : i - weights; };
+  float numbers[each];
+#pragma unroll
+  for (int j = 0; j < each; ++j) {
+    const int i = threadIdx.x + j * conv_threads, k = row(i), d = blockIdx.x * Cut::channels + channel(i);
+    const float* from = k < width ? in.weight : in.bias;
+    const bool exists = i < all && from && d < in.channels;
+    numbers[j] = exists ? from[k < width ? int64_t{d} * width + k : d] : 0;
+  }
+#pragma unroll
+  for (int j = 0; j < each; ++j)
+    if (const int i = threadIdx.x + j * conv_threads; i < all) filter[row(i)][channel(i)] = numbers[j];
+}
+
 template <class Element, class Cut, int Width, bool Aligned>
 __global__ __launch_bounds__(conv_threads, Cut::blocks) void conv_forward(ConvArguments<Element> in) {
-  constexpr int size = Cut::vector, steps = Cut::longest, past = Width - 1, block_channels = Cut::channels;
+  constexpr int size = Cut::vector, steps = Cut::longest, past = Width - 1;
   const Place at = place_of<Cut>(in);
   const bool works = at.channel < in.channels && at.begin < at.end;
   Pack<Element, size> x[past + steps];  // x[k] is step begin - past + k; past the segment, its last
@@ -147,16 +167,8 @@ __global__ __launch_bounds__(conv_threads, Cut::blocks) void conv_forward(ConvAr
     }
   }
 
-  // A block's warps have the same channels: they load the filter together.
-  __shared__ __align__(16) float filter[Width + 1][block_channels];  // the last row is the bias
-  for (int i = threadIdx.x; i < Width * block_channels; i += conv_threads) {
-    const int d = blockIdx.x * block_channels + i / Width;
-    filter[i % Width][i / Width] = d < in.channels ? in.weight[int64_t{d} * Width + i % Width] : 0;
-  }
-  for (int i = threadIdx.x; i < block_channels; i += conv_threads) {
-    const int d = blockIdx.x * block_channels + i;
-    filter[Width][i] = in.bias && d < in.channels ? in.bias[d] : 0;
-  }
+  __shared__ __align__(16) float filter[Width + 1][Cut::channels];
+  load_block_filter<Cut>(in, filter);
   __syncthreads();
   if (!works) return;
   Vector<size> weight[Width], bias, window[Width];
