@@ -31,8 +31,6 @@ struct ScanTile {
 };
 template <int N>
 using NarrowTile = ScanTile<N, N == 256 ? 2 : 4, N == 256 ? 8 : 4>;
-template <int N>
-using WideTile = ScanTile<N, 4, N == 16 ? 4 : 8>;
 
 template <class Tile>
 using TileArray = float[Tile::channels][Tile::states];
@@ -111,10 +109,10 @@ ScanArguments<Element> scan_arguments(const ScanShape& shape, const ScanCudaInpu
 // max(x, 0) + log(1 + e). The polynomial is log(1 + e) / e on 0 <= e <= 1, to 3e-8 of it: small steps keep their
 // digits, and it needs neither logarithm nor reciprocal.
 __device__ inline float softplus(float x) {
-  constexpr float coefficients[] = {0.005232691299f, -0.02950522676f, 0.07822593302f, -0.1366324425f, 0.1910600662f,
-                                    -0.2484298199f,  0.3331909776f,   -0.4999949336f, 0.9999999404f};
+  constexpr float coefficients[] = {-0.02950522676f, 0.07822593302f, -0.1366324425f, 0.1910600662f,
+                                    -0.2484298199f,  0.3331909776f,  -0.4999949336f, 0.9999999404f};
   const float e = exp2_fast(-log2_e * fabsf(x));
-  float series = 0;
+  float series = 0.005232691299f;
 #pragma unroll
   for (const float coefficient : coefficients) series = series * e + coefficient;
   return fmaxf(x, 0) + e * series;
@@ -286,16 +284,16 @@ __device__ void load_parameters(const float* from, int block_first, int channels
     to[c] = from && block_first + c < channels ? from[block_first + c] : 0;
 }
 
-// delta' from delta.
+// delta' from delta. One branch for all: between them, each softplus would wait for the one before.
 template <int Size>
 __device__ void make_steps(bool with_softplus, const float* bias, float (&delta)[Size]) {
   float b[Size];
   unpack(bias, b);
 #pragma unroll
-  for (int i = 0; i < Size; ++i) {
-    delta[i] += b[i];
-    if (with_softplus) delta[i] = softplus(delta[i]);
-  }
+  for (int i = 0; i < Size; ++i) delta[i] += b[i];
+  if (!with_softplus) return;
+#pragma unroll
+  for (int i = 0; i < Size; ++i) delta[i] = softplus(delta[i]);
 }
 
 // g silu(z).

@@ -4,42 +4,32 @@ namespace recite::kernels {
 namespace {
 
 // The sums over states of `together` steps are exchanged between lanes at once.
-template <class Tile, int Together, bool InChunks>
-struct ForwardTile : Tile {
-  static constexpr int together = Together;
-  static constexpr bool in_chunks = InChunks;  // whether time may be cut
-  static_assert(scan_interval % Together == 0);
+template <int N, int States>
+struct ForwardTile : ScanTile<N, 2, States> {
+  static constexpr int together = 4;
 };
+static_assert(scan_interval % ForwardTile<16, 4>::together == 0);
 
-// Small work takes small tiles, which make more blocks, then chunks of time.
-template <int N>
-using WideForward = ForwardTile<WideTile<N>, 2, false>;
-template <int N>
-using SmallForward = ForwardTile<std::conditional_t<N <= 32, ScanTile<N, 2, 4>, NarrowTile<N>>, 4, true>;
-template <int N>
-bool wide_tiles(const ScanShape& shape) {
-  return shape.batch * channel_blocks<WideTile<N>>(shape) >= 264;  // two for each multiprocessor of an H100
-}
-
-// Calls f with the tile for a shape.
+// Calls f with the tile for a shape: with 32 states, the smaller one where it makes the blocks that fill a GPU.
 template <class F>
 void with_forward_tile(const ScanShape& shape, const F& f) {
   with_padded_state(shape.state, [&](auto state) {
     constexpr int N = decltype(state)::value;
-    if (wide_tiles<N>(shape))
-      f(WideForward<N>());
-    else
-      f(SmallForward<N>());
+    using Tile = ForwardTile<N, N == 16 ? 4 : 8>;
+    if constexpr (N == 32) {
+      if (shape.batch * channel_blocks<Tile>(shape) < many_scan_blocks) return f(ForwardTile<N, 4>());
+    }
+    f(Tile());
   });
 }
 
-// Each of the two passes takes all chunks but one: two would be taken one after the other.
+// Each of the two passes takes all chunks but one: two would be taken one after the other. Twice the blocks that run at
+// once: that evens out how long they take.
 ScanChunks forward_chunks(const ScanShape& shape) {
   int64_t count = 1;
   with_forward_tile(shape, [&](auto tile) {
     const int64_t blocks = shape.batch * channel_blocks<decltype(tile)>(shape);
-    if (decltype(tile)::in_chunks && blocks < few_scan_blocks)
-      count = std::min(1 + many_scan_blocks / blocks, shape.time / least_chunk_steps);
+    if (blocks < few_scan_blocks) count = std::min(1 + 2 * many_scan_blocks / blocks, shape.time / least_chunk_steps);
   });
   return cut_time(shape.time, count < 3 ? 1 : count);
 }
@@ -262,12 +252,10 @@ void launch_forward(const ScanShape& shape, const ForwardArguments<Element>& in,
 // second scans those after chunk 0.
 template <class Tile, class Element>
 void run_forward(const ScanShape& shape, ForwardArguments<Element> in, cudaStream_t stream) {
-  if constexpr (Tile::in_chunks) {
-    if (in.chunks.count > 1) {
-      launch_forward<true, Tile>(shape, in, in.chunks.count - 1, stream);
-      add_carries<false>(shape, in, in.carries, stream);
-      in.first_chunk = 1;
-    }
+  if (in.chunks.count > 1) {
+    launch_forward<true, Tile>(shape, in, in.chunks.count - 1, stream);
+    add_carries<false>(shape, in, in.carries, stream);
+    in.first_chunk = 1;
   }
   launch_forward<false, Tile>(shape, in, in.chunks.count - in.first_chunk, stream);
 }
