@@ -10,19 +10,27 @@ namespace recite::kernels {
 namespace {
 
 // A thread has a vector of neighbouring channels and goes through a segment of time; a warp's lanes are neighbouring
-// vectors, a block's warps consecutive segments. Several steps are loaded before the first is used.
+// vectors, a block's warps consecutive segments.
 constexpr int conv_warps = 8, conv_threads = 32 * conv_warps;
 
-// How a direction cuts its work: channels of a vector, steps loaded at once, steps of the longest segment, and blocks
-// that a multiprocessor holds at least. The forward loads a segment at once.
-template <int Vector, int Steps, int Longest, int Blocks>
+// How a direction cuts its work: channels of a vector, steps of the longest segment, and blocks that a multiprocessor
+// holds at least.
+template <int Vector, int Longest, int Blocks>
 struct ConvCut {
-  static constexpr int vector = Vector, steps = Steps, longest = Longest, blocks = Blocks;
+  static constexpr int vector = Vector, longest = Longest, blocks = Blocks;
   static constexpr int channels = 32 * Vector;  // of a block
 };
+// The forward loads a segment at once.
 template <class Element>
-using ForwardCut = std::conditional_t<sizeof(Element) == 2, ConvCut<4, 14, 14, 3>, ConvCut<4, 8, 8, 3>>;
-using BackwardCut = ConvCut<4, 4, 32, 2>;
+using ForwardCut = ConvCut<4, sizeof(Element) == 2 ? 14 : 8, 3>;
+// The backward copies `steps` of them ahead of those that it takes. At width 4 the longest segment and the 3 steps
+// after it are whole batches.
+template <int Steps, int Longest>
+struct ConvBackwardCut : ConvCut<4, Longest, 2> {
+  static constexpr int steps = Steps;
+};
+template <class Element>
+using BackwardCut = ConvBackwardCut<sizeof(Element) == 2 ? 8 : 4, 29>;
 
 template <class Element>
 struct ConvArguments {
@@ -48,47 +56,6 @@ __device__ Place place_of(const ConvArguments<Element>& in) {
   const int begin = (blockIdx.y * conv_warps + threadIdx.x / 32) * in.segment;
   return {static_cast<int>(blockIdx.x * Cut::channels + threadIdx.x % 32 * Cut::vector), begin,
           min(in.time, begin + in.segment), static_cast<int64_t>(blockIdx.z) * in.time};
-}
-
-template <class Element, int Width, int Size>
-__device__ void load_filter(const ConvArguments<Element>& in, int channel, Vector<Size> (&weight)[Width],
-                            Vector<Size>& bias) {
-#pragma unroll
-  for (int i = 0; i < Size; ++i) {
-    const int d = channel + i;
-    bias[i] = in.bias && d < in.channels ? in.bias[d] : 0;
-#pragma unroll
-    for (int k = 0; k < Width; ++k) weight[k][i] = d < in.channels ? in.weight[static_cast<int64_t>(d) * Width + k] : 0;
-  }
-}
-
-// x at step t, which may be before 0.
-template <bool Aligned, int Width, class Element, int Size>
-__device__ void load_input(const ConvArguments<Element>& in, const Place& at, int t, Vector<Size>& to) {
-  if (t >= 0) return load<Aligned>(in.x, at.row + t, at.channel, in.channels, to);
-#pragma unroll
-  for (int i = 0; i < Size; ++i) {
-    const int64_t row = static_cast<int64_t>(blockIdx.z) * (Width - 1) + t + Width - 1;
-    to[i] = in.initial && at.channel + i < in.channels ? to_float(in.initial[row * in.channels + at.channel + i]) : 0;
-  }
-}
-
-// Steps t.. of rows, zeros from step `end` on. Whole batches have no branch between their loads, which are under way
-// together.
-template <bool Aligned, int Steps, class Element, int Size>
-__device__ void load_steps(const Rows<const Element>& rows, const Place& at, int t, int end, int channels,
-                           Vector<Size>* to) {
-  if (t + Steps <= end) {
-#pragma unroll
-    for (int k = 0; k < Steps; ++k) load<Aligned>(rows, at.row + t + k, at.channel, channels, to[k]);
-    return;
-  }
-#pragma unroll
-  for (int k = 0; k < Steps; ++k) {
-#pragma unroll
-    for (int i = 0; i < Size; ++i) to[k][i] = 0;
-    if (t + k < end) load<Aligned>(rows, at.row + t + k, at.channel, channels, to[k]);
-  }
 }
 
 // The convolution at the step whose window begins with `window`.
@@ -192,20 +159,27 @@ __global__ __launch_bounds__(conv_threads, Cut::blocks) void conv_forward(ConvAr
   }
 }
 
+template <class Element, class Cut, int Width>
+struct BackwardShared {
+  float filter[Width + 1][Cut::channels];
+  union {
+    // Of x, then of dy, in turns. A thread copies what it will take itself.
+    alignas(16) Element ahead[2][Cut::steps][2][conv_threads][Cut::vector];
+    float sums[conv_warps][Width + 1][Cut::channels];  // of dweight, then of dbias
+  };
+};
+
 // Adds the warps' sums, in order, and leaves the block's share.
 template <class Cut, int Width, class Element>
-__device__ void store_shares(const ConvArguments<Element>& in, const Vector<Cut::vector> (&sums)[Width + 1]) {
+__device__ void store_shares(const ConvArguments<Element>& in,
+                             const float (&sums)[conv_warps][Width + 1][Cut::channels]) {
   constexpr int channels = Cut::channels;
-  __shared__ __align__(16) float shared[conv_warps][Width + 1][channels];
-#pragma unroll
-  for (int k = 0; k <= Width; ++k) pack(sums[k], &shared[threadIdx.x / 32][k][threadIdx.x % 32 * Cut::vector]);
-  __syncthreads();
   const int64_t block = static_cast<int64_t>(blockIdx.z) * gridDim.y + blockIdx.y;
   for (int j = threadIdx.x; j < (Width + 1) * channels; j += conv_threads) {
     const int k = j / channels, c = j % channels, d = blockIdx.x * channels + c;
     float sum = 0;
 #pragma unroll
-    for (int warp = 0; warp < conv_warps; ++warp) sum += shared[warp][k][c];
+    for (int warp = 0; warp < conv_warps; ++warp) sum += sums[warp][k][c];
     if (d < in.channels) in.partials[(block * (Width + 1) + k) * in.channels + d] = sum;
   }
 }
@@ -214,44 +188,79 @@ __device__ void store_shares(const ConvArguments<Element>& in, const Vector<Cut:
 // past its segment too, which another adds to dweight.
 template <class Element, class Cut, int Width, bool Aligned>
 __global__ __launch_bounds__(conv_threads, Cut::blocks) void conv_backward(ConvArguments<Element> in) {
-  constexpr int size = Cut::vector, steps = Cut::steps;
+  constexpr int size = Cut::vector, steps = Cut::steps, past = Width - 1;
+  extern __shared__ float4 memory[];
+  auto& shared = *reinterpret_cast<BackwardShared<Element, Cut, Width>*>(memory);
   const Place at = place_of<Cut>(in);
-  Vector<size> sums[Width + 1] = {};
-  if (at.channel < in.channels && at.begin < at.end) {
-    Vector<size> weight[Width], bias, x[Width - 1 + steps], g[Width - 1 + steps] = {};  // x[k]: step t - Width + 1 + k
-    load_filter(in, at.channel, weight, bias);
+  const bool works = at.channel < in.channels && at.begin < at.end;
+  const int end = at.end + past, last = min(in.time, end) - 1;
+  const Element* next_x = in.x.data + (at.row + at.begin) * in.x.stride;
+  const Element* next_dy = in.dy.data + (at.row + at.begin) * in.dy.stride;
+  Element* next_dx = in.dx.data + (at.row + at.begin) * in.dx.stride;
+  const auto ask = [&](int t, int turn) {  // past the last step: the last
 #pragma unroll
-    for (int k = 0; k < Width - 1; ++k) load_input<Aligned, Width>(in, at, at.begin - Width + 1 + k, x[k]);
-    for (int t = at.begin; t < at.end + Width - 1; t += steps) {
-      Vector<size> dy[steps];
-      const int end = min(in.time, at.end + Width - 1);
-      load_steps<Aligned, steps>(in.x, at, t, end, in.channels, x + Width - 1);
-      load_steps<Aligned, steps>(in.dy, at, t, end, in.channels, dy);
+    for (int k = 0; k < steps; ++k) {
+      auto& to = shared.ahead[turn][k];
+      copy_ahead<Aligned>(Rows<const Element>{next_x, 0}, 0, at.channel, in.channels, to[0][threadIdx.x]);
+      copy_ahead<Aligned>(Rows<const Element>{next_dy, 0}, 0, at.channel, in.channels, to[1][threadIdx.x]);
+      if (t + k < last) next_x += in.x.stride, next_dy += in.dy.stride;
+    }
+  };
+  Pack<Element, size> before[Width] = {};  // the segment; the last is not used
+  if (works) {
+    ask(at.begin, 0);
+#pragma unroll
+    for (int k = 0; k < past; ++k)
+      if (const int t = at.begin - past + k; t >= 0)
+        before[k] = load_neighbours<size, Aligned>(in.x.data + (at.row + t) * in.x.stride, at.channel, in.channels);
+  }
+  load_block_filter<Cut>(in, shared.filter);
+  __syncthreads();
+
+  Vector<size> sums[Width + 1] = {};
+  if (works) {
+    Vector<size> weight[Width], bias, x[Width], g[Width] = {};  // x and g of the last W steps
+    const int lane_first = threadIdx.x % 32 * size;
+#pragma unroll
+    for (int k = 0; k < Width; ++k) unpack(&shared.filter[k][lane_first], weight[k]);
+    unpack(&shared.filter[Width][lane_first], bias);
+#pragma unroll
+    for (int k = 0; k < past; ++k) unpack(before[k].values, x[k]);
+    for (int t0 = at.begin, turn = 0; t0 < end; t0 += steps, turn ^= 1) {
+      await_copies();
+      if (t0 + steps < end) ask(t0 + steps, turn ^ 1);
 #pragma unroll
       for (int k = 0; k < steps; ++k) {
-        Vector<size> dx;
+        const int t = t0 + k;
+        Vector<size> dy, dx;
+        unpack(shared.ahead[turn][k][0][threadIdx.x], x[past]);
+        unpack(shared.ahead[turn][k][1][threadIdx.x], dy);
 #pragma unroll
         for (int i = 0; i < size; ++i) {
-          const float s = convolved(x + k, weight, bias, i), gate = sigmoid(s);
-          const float gradient = dy[k][i] * gate * (1 + s * (1 - gate));
-          g[Width - 1 + k][i] = gradient;
-          if (t + k < at.end) {
-#pragma unroll
-            for (int j = 0; j < Width; ++j) sums[j][i] += gradient * x[k + j][i];
-            sums[Width][i] += gradient;
-          }
+          const float s = convolved(x, weight, bias, i), gate = sigmoid(s);
+          g[past][i] = t < in.time ? dy[i] * gate * (1 + s * (1 - gate)) : 0;
           dx[i] = 0;
 #pragma unroll
-          for (int j = 0; j < Width; ++j) dx[i] += weight[j][i] * g[k + Width - 1 - j][i];
+          for (int j = 0; j < Width; ++j) dx[i] += weight[j][i] * g[past - j][i];
+          const float own = t < at.end ? g[past][i] : 0;
+#pragma unroll
+          for (int j = 0; j < Width; ++j) sums[j][i] += own * x[j][i];
+          sums[Width][i] += own;
         }
-        const int to = t + k - Width + 1;
-        if (to >= at.begin && to < at.end) store<Aligned>(in.dx, at.row + to, at.channel, in.channels, dx);
+        if (t >= at.begin + past && t < end) {
+          store<Aligned>(Rows<Element>{next_dx, 0}, 0, at.channel, in.channels, dx);
+          next_dx += in.dx.stride;
+        }
+        copy_vectors<past>(x + 1, x);
+        copy_vectors<past>(g + 1, g);
       }
-      copy_vectors<Width - 1>(x + steps, x);
-      copy_vectors<Width - 1>(g + steps, g);
     }
   }
-  store_shares<Cut, Width>(in, sums);
+  __syncthreads();  // the sums lie where copies were
+#pragma unroll
+  for (int k = 0; k <= Width; ++k) pack(sums[k], &shared.sums[threadIdx.x / 32][k][threadIdx.x % 32 * size]);
+  __syncthreads();
+  store_shares<Cut, Width>(in, shared.sums);
 }
 
 // dweight and dbias: the blocks' shares. The warps of a block add every conv_warps-th share, then are added in order.
@@ -370,8 +379,10 @@ void causal_conv1d_step_cuda(const ConvShape& shape, Rows<const Element> x, cons
 }
 
 int64_t causal_conv1d_backward_workspace_bytes(const ConvShape& shape) {
+  using Cut = BackwardCut<float>;
+  static_assert(Cut::longest == BackwardCut<__nv_bfloat16>::longest);
   check_shape(shape);
-  return shape.batch * time_blocks<BackwardCut>(shape) * (shape.width + 1) * shape.channels *
+  return shape.batch * time_blocks<Cut>(shape) * (shape.width + 1) * shape.channels *
          static_cast<int64_t>(sizeof(float));
 }
 
@@ -380,19 +391,20 @@ void causal_conv1d_backward_cuda(const ConvShape& shape, Rows<const Element> x, 
                                  Rows<const Element> dy, Rows<Element> dx, float* dweight, float* dbias,
                                  void* workspace, cudaStream_t stream) {
   constexpr const char* what = "causal convolution's gradient";
+  using Cut = BackwardCut<Element>;
   check_shape(shape);
-  ConvArguments<Element> arguments = conv_arguments<BackwardCut>(shape, x, weight, bias);
+  ConvArguments<Element> arguments = conv_arguments<Cut>(shape, x, weight, bias);
   arguments.dy = dy, arguments.dx = dx, arguments.partials = static_cast<float*>(workspace);
   const bool aligned = shape.channels % 8 == 0 && is_aligned(x) && is_aligned(dy) && is_aligned(dx);
   with_width(shape.width, [&](auto width) {
     constexpr int W = decltype(width)::value;
-    launch(what, aligned ? conv_backward<Element, BackwardCut, W, true> : conv_backward<Element, BackwardCut, W, false>,
-           conv_blocks<BackwardCut>(shape), conv_threads, 0, stream, arguments);
+    launch(what, aligned ? conv_backward<Element, Cut, W, true> : conv_backward<Element, Cut, W, false>,
+           conv_blocks<Cut>(shape), conv_threads, sizeof(BackwardShared<Element, Cut, W>), stream, arguments);
   });
   const dim3 blocks(static_cast<unsigned>(ceil_div(shape.channels, 32)), static_cast<unsigned>(shape.width + 1));
   launch(what, add_block_shares, blocks, conv_threads, 0, stream, arguments.partials,
-         static_cast<int>(shape.batch * time_blocks<BackwardCut>(shape)), static_cast<int>(shape.width),
-         arguments.channels, dweight, dbias);
+         static_cast<int>(shape.batch * time_blocks<Cut>(shape)), static_cast<int>(shape.width), arguments.channels,
+         dweight, dbias);
 }
 
 #define RECITE_CONV(Element)                                                                                           \
