@@ -1,17 +1,36 @@
 #include "kernels/causal_conv1d/causal_conv1d_cuda.h"
 
 #include <algorithm>
+#include <type_traits>
 
+#include "kernels/cuda/columns.cuh"
 #include "kernels/cuda/launch.h"
-#include "kernels/cuda/vectors.cuh"
 
 namespace recite::kernels {
 namespace {
 
-// A thread has `conv_vector` neighbouring channels and goes through a segment of time; a warp's lanes are neighbouring
-// vectors, a block's warps consecutive segments. Several steps are loaded before the first is used.
-constexpr int conv_vector = 4, conv_warps = 8, conv_threads = 32 * conv_warps, conv_channels = 32 * conv_vector;
-constexpr int conv_steps = 4, longest_segment = 32;
+// A thread has a vector of neighbouring channels and goes through a segment of time; a warp's lanes are neighbouring
+// vectors, a block's warps consecutive segments.
+constexpr int conv_warps = 8, conv_threads = 32 * conv_warps;
+
+// How a direction cuts its work: channels of a vector, steps of the longest segment, and blocks that a multiprocessor
+// holds at least.
+template <int Vector, int Longest, int Blocks>
+struct ConvCut {
+  static constexpr int vector = Vector, longest = Longest, blocks = Blocks;
+  static constexpr int channels = 32 * Vector;  // of a block
+};
+// The forward loads a segment at once.
+template <class Element>
+using ForwardCut = ConvCut<4, sizeof(Element) == 2 ? 14 : 8, 3>;
+// The backward copies `steps` of them ahead of those that it takes. At width 4 the longest segment and the 3 steps
+// after it are whole batches.
+template <int Steps, int Longest>
+struct ConvBackwardCut : ConvCut<4, Longest, 2> {
+  static constexpr int steps = Steps;
+};
+template <class Element>
+using BackwardCut = ConvBackwardCut<sizeof(Element) == 2 ? 8 : 4, 29>;
 
 template <class Element>
 struct ConvArguments {
@@ -24,164 +43,229 @@ struct ConvArguments {
   float* partials;  // (B, blocks of time, W + 1, D): of dweight, then of dbias
 };
 
-using Vector = float[conv_vector];
+template <int Size>
+using Vector = float[Size];
 
 // Where a thread works.
 struct Place {
   int channel, begin, end;
   int64_t row;  // of step 0
 };
-template <class Element>
+template <class Cut, class Element>
 __device__ Place place_of(const ConvArguments<Element>& in) {
   const int begin = (blockIdx.y * conv_warps + threadIdx.x / 32) * in.segment;
-  return {static_cast<int>(blockIdx.x * conv_channels + threadIdx.x % 32 * conv_vector), begin,
+  return {static_cast<int>(blockIdx.x * Cut::channels + threadIdx.x % 32 * Cut::vector), begin,
           min(in.time, begin + in.segment), static_cast<int64_t>(blockIdx.z) * in.time};
 }
 
-template <class Element, int Width>
-__device__ void load_filter(const ConvArguments<Element>& in, int channel, Vector (&weight)[Width], Vector& bias) {
-#pragma unroll
-  for (int i = 0; i < conv_vector; ++i) {
-    const int d = channel + i;
-    bias[i] = in.bias && d < in.channels ? in.bias[d] : 0;
-#pragma unroll
-    for (int k = 0; k < Width; ++k) weight[k][i] = d < in.channels ? in.weight[static_cast<int64_t>(d) * Width + k] : 0;
-  }
-}
-
-// x at step t, which may be before 0.
-template <bool Aligned, class Element, int Width>
-__device__ void load_input(const ConvArguments<Element>& in, const Place& at, int t, Vector& to) {
-  if (t >= 0) return load<Aligned>(in.x, at.row + t, at.channel, in.channels, to);
-#pragma unroll
-  for (int i = 0; i < conv_vector; ++i) {
-    const int64_t row = static_cast<int64_t>(blockIdx.z) * (Width - 1) + t + Width - 1;
-    to[i] = in.initial && at.channel + i < in.channels ? to_float(in.initial[row * in.channels + at.channel + i]) : 0;
-  }
-}
-
-// Steps t.. of rows, zeros from step `end` on. Whole batches have no branch between their loads, which are under way
-// together.
-template <bool Aligned, class Element>
-__device__ void load_steps(const Rows<const Element>& rows, const Place& at, int t, int end, int channels, Vector* to) {
-  if (t + conv_steps <= end) {
-#pragma unroll
-    for (int k = 0; k < conv_steps; ++k) load<Aligned>(rows, at.row + t + k, at.channel, channels, to[k]);
-    return;
-  }
-#pragma unroll
-  for (int k = 0; k < conv_steps; ++k) {
-#pragma unroll
-    for (int i = 0; i < conv_vector; ++i) to[k][i] = 0;
-    if (t + k < end) load<Aligned>(rows, at.row + t + k, at.channel, channels, to[k]);
-  }
-}
-
 // The convolution at the step whose window begins with `window`.
-template <int Width>
-__device__ float convolved(const Vector* window, const Vector (&weight)[Width], const Vector& bias, int i) {
+template <int Width, int Size>
+__device__ float convolved(const Vector<Size>* window, const Vector<Size> (&weight)[Width], const Vector<Size>& bias,
+                           int i) {
   float sum = bias[i];
 #pragma unroll
   for (int k = 0; k < Width; ++k) sum += weight[k][i] * window[k][i];
   return sum;
 }
 
-template <int Count>
-__device__ void copy_vectors(const Vector* from, Vector* to) {
+template <int Count, int Size>
+__device__ void copy_vectors(const Vector<Size>* from, Vector<Size>* to) {
 #pragma unroll
   for (int k = 0; k < Count; ++k)
 #pragma unroll
-    for (int i = 0; i < conv_vector; ++i) to[k][i] = from[k][i];
+    for (int i = 0; i < Size; ++i) to[k][i] = from[k][i];
 }
 
-template <class Element, int Width, bool Aligned>
-__global__ __launch_bounds__(conv_threads, 4) void conv_forward(ConvArguments<Element> in) {
-  const Place at = place_of(in);
-  if (at.channel >= in.channels || at.begin >= at.end) return;
-  Vector weight[Width], bias, x[Width - 1 + conv_steps];  // x[k] is step t - Width + 1 + k
-  load_filter(in, at.channel, weight, bias);
+// A row's neighbours as they are in memory.
+template <int Size, bool Aligned, class Element>
+__device__ Pack<Element, Size> load_neighbours(const Element* row, int channel, int channels) {
+  if constexpr (Aligned) {
+    return load_pack<Size>(row, channel, channels);
+  } else {
+    Pack<Element, Size> neighbours;
 #pragma unroll
-  for (int k = 0; k < Width - 1; ++k) load_input<Aligned, Element, Width>(in, at, at.begin - Width + 1 + k, x[k]);
-  for (int t = at.begin; t < at.end; t += conv_steps) {
-    load_steps<Aligned>(in.x, at, t, at.end, in.channels, x + Width - 1);
-#pragma unroll
-    for (int k = 0; k < conv_steps; ++k) {
-      if (t + k >= at.end) break;
-      Vector y;
-#pragma unroll
-      for (int i = 0; i < conv_vector; ++i) {
-        y[i] = convolved(x + k, weight, bias, i);
-        y[i] *= sigmoid(y[i]);
-      }
-      store<Aligned>(in.y, at.row + t + k, at.channel, in.channels, y);
-    }
-    copy_vectors<Width - 1>(x + conv_steps, x);
+    for (int i = 0; i < Size; ++i)
+      neighbours.values[i] = channel + i < channels ? row[channel + i] : from_float<Element>(0);
+    return neighbours;
   }
 }
 
-// Adds the warps' sums, in order, and leaves the block's share.
-template <class Element, int Width>
-__device__ void store_shares(const ConvArguments<Element>& in, const Place& at, const Vector (&sums)[Width + 1]) {
-  __shared__ __align__(16) float shared[conv_warps][Width + 1][conv_channels];
+// The filter of a block's channels, then their bias, which its warps load together.
+template <class Cut, class Element, int Count>
+__device__ void load_block_filter(const ConvArguments<Element>& in, float (&filter)[Count][Cut::channels]) {
+  constexpr int width = Count - 1, weights = width * Cut::channels, all = weights + Cut::channels;
+  constexpr int each = (all + conv_threads - 1) / conv_threads;
+  const auto row = [](int i) { return i < weights ? i % width : width; };
+  const auto channel = [](int i) { return i < weights ? i / width : i - weights; };
+  float numbers[each];
 #pragma unroll
-  for (int k = 0; k <= Width; ++k) pack(sums[k], &shared[threadIdx.x / 32][k][threadIdx.x % 32 * conv_vector]);
+  for (int j = 0; j < each; ++j) {
+    const int i = threadIdx.x + j * conv_threads, k = row(i), d = blockIdx.x * Cut::channels + channel(i);
+    const float* from = k < width ? in.weight : in.bias;
+    const bool exists = i < all && from && d < in.channels;
+    numbers[j] = exists ? from[k < width ? int64_t{d} * width + k : d] : 0;
+  }
+#pragma unroll
+  for (int j = 0; j < each; ++j)
+    if (const int i = threadIdx.x + j * conv_threads; i < all) filter[row(i)][channel(i)] = numbers[j];
+}
+
+template <class Element, class Cut, int Width, bool Aligned>
+__global__ __launch_bounds__(conv_threads, Cut::blocks) void conv_forward(ConvArguments<Element> in) {
+  constexpr int size = Cut::vector, steps = Cut::longest, past = Width - 1;
+  const Place at = place_of<Cut>(in);
+  const bool works = at.channel < in.channels && at.begin < at.end;
+  Pack<Element, size> x[past + steps];  // x[k] is step begin - past + k; past the segment, its last
+  if (works) {
+#pragma unroll
+    for (int k = 0; k < steps; ++k)
+      x[past + k] = load_neighbours<size, Aligned>(in.x.data + (at.row + min(at.begin + k, at.end - 1)) * in.x.stride,
+                                                   at.channel, in.channels);
+#pragma unroll
+    for (int k = 0; k < past; ++k) {
+      const int t = at.begin - past + k;
+      if (t >= 0)
+        x[k] = load_neighbours<size, Aligned>(in.x.data + (at.row + t) * in.x.stride, at.channel, in.channels);
+      else if (in.initial)
+        x[k] = load_neighbours<size, false>(in.initial + (int64_t{blockIdx.z} * past + past + t) * in.channels,
+                                            at.channel, in.channels);
+      else
+        x[k] = {};
+    }
+  }
+
+  __shared__ __align__(16) float filter[Width + 1][Cut::channels];
+  load_block_filter<Cut>(in, filter);
   __syncthreads();
+  if (!works) return;
+  Vector<size> weight[Width], bias, window[Width];
+#pragma unroll
+  for (int k = 0; k < Width; ++k) unpack(&filter[k][threadIdx.x % 32 * size], weight[k]);
+  unpack(&filter[Width][threadIdx.x % 32 * size], bias);
+#pragma unroll
+  for (int k = 0; k < past; ++k) unpack(x[k].values, window[k]);
+#pragma unroll
+  for (int k = 0; k < steps; ++k) {
+    if (at.begin + k >= at.end) break;
+    unpack(x[past + k].values, window[past]);
+    Vector<size> y;
+#pragma unroll
+    for (int i = 0; i < size; ++i) {
+      y[i] = convolved(window, weight, bias, i);
+      y[i] *= sigmoid(y[i]);
+    }
+    store<Aligned>(in.y, at.row + at.begin + k, at.channel, in.channels, y);
+    copy_vectors<past>(window + 1, window);
+  }
+}
+
+template <class Element, class Cut, int Width>
+struct BackwardShared {
+  float filter[Width + 1][Cut::channels];
+  union {
+    // Of x, then of dy, in turns. A thread copies what it will take itself.
+    alignas(16) Element ahead[2][Cut::steps][2][conv_threads][Cut::vector];
+    float sums[conv_warps][Width + 1][Cut::channels];  // of dweight, then of dbias
+  };
+};
+
+// Adds the warps' sums, in order, and leaves the block's share.
+template <class Cut, int Width, class Element>
+__device__ void store_shares(const ConvArguments<Element>& in,
+                             const float (&sums)[conv_warps][Width + 1][Cut::channels]) {
+  constexpr int channels = Cut::channels;
   const int64_t block = static_cast<int64_t>(blockIdx.z) * gridDim.y + blockIdx.y;
-  for (int j = threadIdx.x; j < (Width + 1) * conv_channels; j += conv_threads) {
-    const int k = j / conv_channels, c = j % conv_channels, d = blockIdx.x * conv_channels + c;
+  for (int j = threadIdx.x; j < (Width + 1) * channels; j += conv_threads) {
+    const int k = j / channels, c = j % channels, d = blockIdx.x * channels + c;
     float sum = 0;
 #pragma unroll
-    for (int warp = 0; warp < conv_warps; ++warp) sum += shared[warp][k][c];
+    for (int warp = 0; warp < conv_warps; ++warp) sum += sums[warp][k][c];
     if (d < in.channels) in.partials[(block * (Width + 1) + k) * in.channels + d] = sum;
   }
 }
 
 // With s the convolution and g = dy silu'(s): dx[t] = sum_k weight[k] g[t+W-1-k]. A thread computes g for W - 1 steps
 // past its segment too, which another adds to dweight.
-template <class Element, int Width, bool Aligned>
-__global__ __launch_bounds__(conv_threads) void conv_backward(ConvArguments<Element> in) {
-  const Place at = place_of(in);
-  Vector sums[Width + 1] = {};
-  if (at.channel < in.channels && at.begin < at.end) {
-    Vector weight[Width], bias, x[Width - 1 + conv_steps], g[Width - 1 + conv_steps] = {};  // as in conv_forward
-    load_filter(in, at.channel, weight, bias);
+template <class Element, class Cut, int Width, bool Aligned>
+__global__ __launch_bounds__(conv_threads, Cut::blocks) void conv_backward(ConvArguments<Element> in) {
+  constexpr int size = Cut::vector, steps = Cut::steps, past = Width - 1;
+  extern __shared__ float4 memory[];
+  auto& shared = *reinterpret_cast<BackwardShared<Element, Cut, Width>*>(memory);
+  const Place at = place_of<Cut>(in);
+  const bool works = at.channel < in.channels && at.begin < at.end;
+  const int end = at.end + past, last = min(in.time, end) - 1;
+  const Element* next_x = in.x.data + (at.row + at.begin) * in.x.stride;
+  const Element* next_dy = in.dy.data + (at.row + at.begin) * in.dy.stride;
+  Element* next_dx = in.dx.data + (at.row + at.begin) * in.dx.stride;
+  const auto ask = [&](int t, int turn) {  // past the last step: the last
 #pragma unroll
-    for (int k = 0; k < Width - 1; ++k) load_input<Aligned, Element, Width>(in, at, at.begin - Width + 1 + k, x[k]);
-    for (int t = at.begin; t < at.end + Width - 1; t += conv_steps) {
-      Vector dy[conv_steps];
-      const int end = min(in.time, at.end + Width - 1);
-      load_steps<Aligned>(in.x, at, t, end, in.channels, x + Width - 1);
-      load_steps<Aligned>(in.dy, at, t, end, in.channels, dy);
+    for (int k = 0; k < steps; ++k) {
+      auto& to = shared.ahead[turn][k];
+      copy_ahead<Aligned>(Rows<const Element>{next_x, 0}, 0, at.channel, in.channels, to[0][threadIdx.x]);
+      copy_ahead<Aligned>(Rows<const Element>{next_dy, 0}, 0, at.channel, in.channels, to[1][threadIdx.x]);
+      if (t + k < last) next_x += in.x.stride, next_dy += in.dy.stride;
+    }
+  };
+  Pack<Element, size> before[Width] = {};  // the segment; the last is not used
+  if (works) {
+    ask(at.begin, 0);
 #pragma unroll
-      for (int k = 0; k < conv_steps; ++k) {
-        Vector dx;
+    for (int k = 0; k < past; ++k)
+      if (const int t = at.begin - past + k; t >= 0)
+        before[k] = load_neighbours<size, Aligned>(in.x.data + (at.row + t) * in.x.stride, at.channel, in.channels);
+  }
+  load_block_filter<Cut>(in, shared.filter);
+  __syncthreads();
+
+  Vector<size> sums[Width + 1] = {};
+  if (works) {
+    Vector<size> weight[Width], bias, x[Width], g[Width] = {};  // x and g of the last W steps
+    const int lane_first = threadIdx.x % 32 * size;
 #pragma unroll
-        for (int i = 0; i < conv_vector; ++i) {
-          const float s = convolved(x + k, weight, bias, i), gate = sigmoid(s);
-          const float gradient = dy[k][i] * gate * (1 + s * (1 - gate));
-          g[Width - 1 + k][i] = gradient;
-          if (t + k < at.end) {
+    for (int k = 0; k < Width; ++k) unpack(&shared.filter[k][lane_first], weight[k]);
+    unpack(&shared.filter[Width][lane_first], bias);
 #pragma unroll
-            for (int j = 0; j < Width; ++j) sums[j][i] += gradient * x[k + j][i];
-            sums[Width][i] += gradient;
-          }
+    for (int k = 0; k < past; ++k) unpack(before[k].values, x[k]);
+    for (int t0 = at.begin, turn = 0; t0 < end; t0 += steps, turn ^= 1) {
+      await_copies();
+      if (t0 + steps < end) ask(t0 + steps, turn ^ 1);
+#pragma unroll
+      for (int k = 0; k < steps; ++k) {
+        const int t = t0 + k;
+        Vector<size> dy, dx;
+        unpack(shared.ahead[turn][k][0][threadIdx.x], x[past]);
+        unpack(shared.ahead[turn][k][1][threadIdx.x], dy);
+#pragma unroll
+        for (int i = 0; i < size; ++i) {
+          const float s = convolved(x, weight, bias, i), gate = sigmoid(s);
+          g[past][i] = t < in.time ? dy[i] * gate * (1 + s * (1 - gate)) : 0;
           dx[i] = 0;
 #pragma unroll
-          for (int j = 0; j < Width; ++j) dx[i] += weight[j][i] * g[k + Width - 1 - j][i];
+          for (int j = 0; j < Width; ++j) dx[i] += weight[j][i] * g[past - j][i];
+          const float own = t < at.end ? g[past][i] : 0;
+#pragma unroll
+          for (int j = 0; j < Width; ++j) sums[j][i] += own * x[j][i];
+          sums[Width][i] += own;
         }
-        const int to = t + k - Width + 1;
-        if (to >= at.begin && to < at.end) store<Aligned>(in.dx, at.row + to, at.channel, in.channels, dx);
+        if (t >= at.begin + past && t < end) {
+          store<Aligned>(Rows<Element>{next_dx, 0}, 0, at.channel, in.channels, dx);
+          next_dx += in.dx.stride;
+        }
+        copy_vectors<past>(x + 1, x);
+        copy_vectors<past>(g + 1, g);
       }
-      copy_vectors<Width - 1>(x + conv_steps, x);
-      copy_vectors<Width - 1>(g + conv_steps, g);
     }
   }
-  store_shares<Element, Width>(in, at, sums);
+  __syncthreads();  // the sums lie where copies were
+#pragma unroll
+  for (int k = 0; k <= Width; ++k) pack(sums[k], &shared.sums[threadIdx.x / 32][k][threadIdx.x % 32 * size]);
+  __syncthreads();
+  store_shares<Cut, Width>(in, shared.sums);
 }
 
 // dweight and dbias: the blocks' shares. The warps of a block add every conv_warps-th share, then are added in order.
-__global__ __launch_bounds__(conv_threads) void add_shares(const float* partials, int count, int width, int channels,
-                                                           float* dweight, float* dbias) {
+__global__ __launch_bounds__(conv_threads) void add_block_shares(const float* partials, int count, int width,
+                                                                 int channels, float* dweight, float* dbias) {
   __shared__ float shared[conv_warps][32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, d = blockIdx.x * 32 + lane, k = blockIdx.y;
   float sum = 0;
@@ -242,19 +326,23 @@ void with_width(int64_t width, const F& f) {
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-int64_t time_blocks(const ConvShape& shape) { return ceil_div(shape.time, conv_warps * longest_segment); }
-
-dim3 conv_blocks(const ConvShape& shape) {
-  return dim3(static_cast<unsigned>(ceil_div(shape.channels, conv_channels)), static_cast<unsigned>(time_blocks(shape)),
-              static_cast<unsigned>(shape.batch));
+template <class Cut>
+int64_t time_blocks(const ConvShape& shape) {
+  return ceil_div(shape.time, conv_warps * Cut::longest);
 }
 
-template <class Element>
+template <class Cut>
+dim3 conv_blocks(const ConvShape& shape) {
+  return dim3(static_cast<unsigned>(ceil_div(shape.channels, Cut::channels)),
+              static_cast<unsigned>(time_blocks<Cut>(shape)), static_cast<unsigned>(shape.batch));
+}
+
+template <class Cut, class Element>
 ConvArguments<Element> conv_arguments(const ConvShape& shape, Rows<const Element> x, const float* weight,
                                       const float* bias) {
   ConvArguments<Element> arguments{};
   arguments.time = static_cast<int>(shape.time), arguments.channels = static_cast<int>(shape.channels);
-  arguments.segment = static_cast<int>(ceil_div(shape.time, time_blocks(shape) * conv_warps));
+  arguments.segment = static_cast<int>(ceil_div(shape.time, time_blocks<Cut>(shape) * conv_warps));
   arguments.x = x, arguments.weight = weight, arguments.bias = bias;
   return arguments;
 }
@@ -264,14 +352,15 @@ ConvArguments<Element> conv_arguments(const ConvShape& shape, Rows<const Element
 template <class Element>
 void causal_conv1d_forward_cuda(const ConvShape& shape, Rows<const Element> x, const float* weight, const float* bias,
                                 const Element* initial, Rows<Element> y, cudaStream_t stream) {
+  using Cut = ForwardCut<Element>;
   check_shape(shape);
-  ConvArguments<Element> arguments = conv_arguments(shape, x, weight, bias);
+  ConvArguments<Element> arguments = conv_arguments<Cut>(shape, x, weight, bias);
   arguments.y = y, arguments.initial = initial;
   const bool aligned = shape.channels % 8 == 0 && is_aligned(x) && is_aligned(y);
   with_width(shape.width, [&](auto width) {
     constexpr int W = decltype(width)::value;
-    launch("causal convolution", aligned ? conv_forward<Element, W, true> : conv_forward<Element, W, false>,
-           conv_blocks(shape), conv_threads, 0, stream, arguments);
+    launch("causal convolution", aligned ? conv_forward<Element, Cut, W, true> : conv_forward<Element, Cut, W, false>,
+           conv_blocks<Cut>(shape), conv_threads, 0, stream, arguments);
   });
 }
 
@@ -280,7 +369,7 @@ void causal_conv1d_step_cuda(const ConvShape& shape, Rows<const Element> x, cons
                              Element* window, Rows<Element> y, cudaStream_t stream) {
   check_shape(shape);
   if (shape.time != 1) throw std::invalid_argument("causal convolution on the GPU: a step of more than one token");
-  ConvArguments<Element> arguments = conv_arguments(shape, x, weight, bias);
+  ConvArguments<Element> arguments = conv_arguments<ForwardCut<Element>>(shape, x, weight, bias);
   arguments.y = y;
   with_width(shape.width, [&](auto width) {
     const dim3 blocks(static_cast<unsigned>(ceil_div(shape.batch * shape.channels, conv_threads)));
@@ -290,8 +379,11 @@ void causal_conv1d_step_cuda(const ConvShape& shape, Rows<const Element> x, cons
 }
 
 int64_t causal_conv1d_backward_workspace_bytes(const ConvShape& shape) {
+  using Cut = BackwardCut<float>;
+  static_assert(Cut::longest == BackwardCut<__nv_bfloat16>::longest);
   check_shape(shape);
-  return shape.batch * time_blocks(shape) * (shape.width + 1) * shape.channels * static_cast<int64_t>(sizeof(float));
+  return shape.batch * time_blocks<Cut>(shape) * (shape.width + 1) * shape.channels *
+         static_cast<int64_t>(sizeof(float));
 }
 
 template <class Element>
@@ -299,19 +391,20 @@ void causal_conv1d_backward_cuda(const ConvShape& shape, Rows<const Element> x, 
                                  Rows<const Element> dy, Rows<Element> dx, float* dweight, float* dbias,
                                  void* workspace, cudaStream_t stream) {
   constexpr const char* what = "causal convolution's gradient";
+  using Cut = BackwardCut<Element>;
   check_shape(shape);
-  ConvArguments<Element> arguments = conv_arguments(shape, x, weight, bias);
+  ConvArguments<Element> arguments = conv_arguments<Cut>(shape, x, weight, bias);
   arguments.dy = dy, arguments.dx = dx, arguments.partials = static_cast<float*>(workspace);
   const bool aligned = shape.channels % 8 == 0 && is_aligned(x) && is_aligned(dy) && is_aligned(dx);
   with_width(shape.width, [&](auto width) {
     constexpr int W = decltype(width)::value;
-    launch(what, aligned ? conv_backward<Element, W, true> : conv_backward<Element, W, false>, conv_blocks(shape),
-           conv_threads, 0, stream, arguments);
+    launch(what, aligned ? conv_backward<Element, Cut, W, true> : conv_backward<Element, Cut, W, false>,
+           conv_blocks<Cut>(shape), conv_threads, sizeof(BackwardShared<Element, Cut, W>), stream, arguments);
   });
   const dim3 blocks(static_cast<unsigned>(ceil_div(shape.channels, 32)), static_cast<unsigned>(shape.width + 1));
-  launch(what, add_shares, blocks, conv_threads, 0, stream, arguments.partials,
-         static_cast<int>(shape.batch * time_blocks(shape)), static_cast<int>(shape.width), arguments.channels, dweight,
-         dbias);
+  launch(what, add_block_shares, blocks, conv_threads, 0, stream, arguments.partials,
+         static_cast<int>(shape.batch * time_blocks<Cut>(shape)), static_cast<int>(shape.width), arguments.channels,
+         dweight, dbias);
 }
 
 #define RECITE_CONV(Element)                                                                                           \

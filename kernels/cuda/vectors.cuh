@@ -96,6 +96,27 @@ __device__ void store(const Rows<Element>& rows, int64_t row, int column, int wi
   }
 }
 
+// What load() would load, on its way into shared memory while the thread goes on, until await_copies(). `to` is aligned
+// as vectors of Size numbers are.
+template <bool Aligned, class Element, int Size>
+__device__ void copy_ahead(const Rows<const Element>& rows, int64_t row, int column, int width, Element (&to)[Size]) {
+  const Element* from = rows.data + row * rows.stride + column;
+  if constexpr (Aligned) {
+    constexpr int bytes = sizeof(to) < 16 ? sizeof(to) : 16, each = bytes / sizeof(Element);
+#pragma unroll
+    for (int i = 0; i < Size; i += each)
+      asm volatile(
+          "cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(to + i))),
+          "l"(from + i), "n"(bytes)
+          : "memory");
+  } else {
+#pragma unroll
+    for (int i = 0; i < Size; ++i) to[i] = column + i < width ? from[i] : from_float<Element>(0);
+  }
+}
+// Until what the thread itself copies ahead is there.
+__device__ inline void await_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
 // Asks for the memory that a later load reads, so that it finds it in the second-level cache.
 template <class Element>
 __device__ void prefetch(const Rows<const Element>& rows, int64_t row, int column) {

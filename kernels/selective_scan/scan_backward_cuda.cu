@@ -143,7 +143,7 @@ void selective_scan_backward_cuda(const ScanShape& shape, const ScanCudaInputs<E
   arguments.dy = dy;
   if (plan.chunks.count > 1) {
     arguments.carries = memory + plan.carries;
-    scan_carries<Element, true>(shape, arguments, memory + plan.carries, stream);
+    scan_gradient_carries<Element>(shape, arguments, memory + plan.carries, stream);
   }
   with_padded_state(shape.state, [&](auto state) {
     using Tile = NarrowTile<decltype(state)::value>;

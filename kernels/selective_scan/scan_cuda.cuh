@@ -31,8 +31,6 @@ struct ScanTile {
 };
 template <int N>
 using NarrowTile = ScanTile<N, N == 256 ? 2 : 4, N == 256 ? 8 : 4>;
-template <int N>
-using WideTile = ScanTile<N, 4, N == 16 ? 4 : 8>;
 
 template <class Tile>
 using TileArray = float[Tile::channels][Tile::states];
@@ -83,12 +81,16 @@ int64_t channel_blocks(const ScanShape& shape) {
 
 // Fewer blocks than `few` leave multiprocessors idle: then time is cut into chunks that make `many`, four blocks for
 // each multiprocessor of an H100.
+constexpr int64_t few_scan_blocks = 200, many_scan_blocks = 528, least_chunk_steps = 4 * scan_interval;
+inline ScanChunks cut_time(int64_t time, int64_t count) {
+  const int64_t steps = ceil_div(ceil_div(time, count), scan_interval) * scan_interval;
+  return {static_cast<int>(ceil_div(time, steps)), static_cast<int>(steps)};
+}
 inline ScanChunks scan_chunks(const ScanShape& shape, int64_t blocks) {
-  constexpr int64_t few = 200, many = 528, least_steps = 4 * scan_interval;
   int64_t count = 1;
-  if (blocks < few) count = std::max<int64_t>(1, std::min(many / blocks, shape.time / least_steps));
-  const int64_t steps = ceil_div(ceil_div(shape.time, count), scan_interval) * scan_interval;
-  return {static_cast<int>(ceil_div(shape.time, steps)), static_cast<int>(steps)};
+  if (blocks < few_scan_blocks)
+    count = std::max<int64_t>(1, std::min(many_scan_blocks / blocks, shape.time / least_chunk_steps));
+  return cut_time(shape.time, count);
 }
 
 void check_scan_shape(const ScanShape& shape);
@@ -104,13 +106,16 @@ ScanArguments<Element> scan_arguments(const ScanShape& shape, const ScanCudaInpu
   return arguments;
 }
 
-// log(1 + e) = 2 atanh(e / (2 + e)), by its series: without a logarithm, and small steps keep their digits.
+// max(x, 0) + log(1 + e). The polynomial is log(1 + e) / e on 0 <= e <= 1, to 3e-8 of it: small steps keep their
+// digits, and it needs neither logarithm nor reciprocal.
 __device__ inline float softplus(float x) {
-  const float e = exp2_fast(-log2_e * fabsf(x)), s = e * reciprocal(2 + e), q = s * s;  // q <= 1/9
-  float series = 1.f / 15;
+  constexpr float coefficients[] = {-0.02950522676f, 0.07822593302f, -0.1366324425f, 0.1910600662f,
+                                    -0.2484298199f,  0.3331909776f,  -0.4999949336f, 0.9999999404f};
+  const float e = exp2_fast(-log2_e * fabsf(x));
+  float series = 0.005232691299f;
 #pragma unroll
-  for (int power = 13; power >= 1; power -= 2) series = series * q + 1.f / power;
-  return fmaxf(x, 0) + 2 * s * series;
+  for (const float coefficient : coefficients) series = series * e + coefficient;
+  return fmaxf(x, 0) + e * series;
 }
 
 // Adds each of v[0..V) over the `Lanes` lanes that differ in the bits from `Step` on. Lanes share the V sums: each ends
@@ -124,7 +129,8 @@ __device__ void add_over_lanes(float (&v)[V]) {
       n /= 2;
       const bool high = threadIdx.x & mask;
 #pragma unroll
-      for (int i = 0; i < n; ++i) {
+      for (int i = 0; i < V / 2; ++i) {  // a constant bound: else many sums end up in local memory
+        if (i >= n) break;
         const float sent = high ? v[i] : v[i + n], kept = high ? v[i + n] : v[i];
         v[i] = kept + __shfl_xor_sync(0xffffffffu, sent, mask);
       }
@@ -218,18 +224,18 @@ bool is_aligned(const ScanArguments<Element>& in) {
          is_aligned(in.B) && is_aligned(in.C) && is_aligned(in.z) && is_aligned(in.dy);
 }
 
-// The vectors of eight channels of an interval that a thread loads and stores: number i of `count`. Steps and channels
+// The vectors of `Size` channels of an interval that a thread loads and stores: number i of `count`. Steps and channels
 // outside are read inside, at the nearest, so that no branch stands between loads, which are then under way together.
-template <class Tile>
+template <class Tile, int Size = 8>
 struct IntervalVector {
-  static constexpr int vectors = Tile::block_channels / 8, all = scan_interval * vectors;
+  static constexpr int size = Size, vectors = Tile::block_channels / Size, all = scan_interval * vectors;
   static constexpr int count = (all + scan_threads - 1) / scan_threads;
 
   __device__ IntervalVector(int i, int steps, int block_first, int channels)
       : step((threadIdx.x + i * scan_threads) / vectors),
-        channel((threadIdx.x + i * scan_threads) % vectors * 8),
+        channel((threadIdx.x + i * scan_threads) % vectors * Size),
         at(step * Tile::block_channels + channel),
-        column(min(block_first + channel, max(channels - 8, 0))),
+        column(min(block_first + channel, max(channels - Size, 0))),
         row(min(step, steps - 1)),
         exists(all % scan_threads == 0 || step < scan_interval),
         valid(step < steps && block_first + channel < channels) {}
@@ -237,6 +243,22 @@ struct IntervalVector {
   const int step, channel, at;  // within the interval and the block
   const int column, row;        // to load from
   const bool exists, valid;
+};
+
+// The same for rows of B and C: vectors of an interval's states. Steps outside repeat the last: what they are
+// multiplied with is 0.
+template <class Tile>
+struct StateVector {
+  static constexpr int size = Tile::state <= 32 ? 4 : 8, vectors = Tile::state / size, all = scan_interval * vectors;
+  static constexpr int count = (all + scan_threads - 1) / scan_threads;
+
+  __device__ explicit StateVector(int i)
+      : step((threadIdx.x + i * scan_threads) / vectors),
+        state((threadIdx.x + i * scan_threads) % vectors * size),
+        exists(all % scan_threads == 0 || step < scan_interval) {}
+
+  const int step, state;
+  const bool exists;
 };
 
 // Rows of B, of C or of both into shared memory [scan_interval][N]; steps outside repeat the last: what they are
@@ -262,21 +284,23 @@ __device__ void load_parameters(const float* from, int block_first, int channels
     to[c] = from && block_first + c < channels ? from[block_first + c] : 0;
 }
 
-// delta' from delta.
-__device__ inline void make_steps(bool with_softplus, const float* bias, float (&delta)[8]) {
-  float b[8];
+// delta' from delta. One branch for all: between them, each softplus would wait for the one before.
+template <int Size>
+__device__ void make_steps(bool with_softplus, const float* bias, float (&delta)[Size]) {
+  float b[Size];
   unpack(bias, b);
 #pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    delta[i] += b[i];
-    if (with_softplus) delta[i] = softplus(delta[i]);
-  }
+  for (int i = 0; i < Size; ++i) delta[i] += b[i];
+  if (!with_softplus) return;
+#pragma unroll
+  for (int i = 0; i < Size; ++i) delta[i] = softplus(delta[i]);
 }
 
 // g silu(z).
-__device__ inline void multiply_gate(const float (&z)[8], float (&g)[8]) {
+template <int Size>
+__device__ void multiply_gate(const float (&z)[Size], float (&g)[Size]) {
 #pragma unroll
-  for (int i = 0; i < 8; ++i) g[i] *= z[i] * sigmoid(z[i]);
+  for (int i = 0; i < Size; ++i) g[i] *= z[i] * sigmoid(z[i]);
 }
 
 }  // namespace recite::kernels

@@ -3,173 +3,261 @@
 namespace recite::kernels {
 namespace {
 
+// The sums over states of `together` steps are exchanged between lanes at once.
+template <int N, int States>
+struct ForwardTile : ScanTile<N, 2, States> {
+  static constexpr int together = 4;
+};
+static_assert(scan_interval % ForwardTile<16, 4>::together == 0);
+
+// Calls f with the tile for a shape: with 32 states, the smaller one where it makes the blocks that fill a GPU.
+template <class F>
+void with_forward_tile(const ScanShape& shape, const F& f) {
+  with_padded_state(shape.state, [&](auto state) {
+    constexpr int N = decltype(state)::value;
+    using Tile = ForwardTile<N, N == 16 ? 4 : 8>;
+    if constexpr (N == 32) {
+      if (shape.batch * channel_blocks<Tile>(shape) < many_scan_blocks) return f(ForwardTile<N, 4>());
+    }
+    f(Tile());
+  });
+}
+
+// Each of the two passes takes all chunks but one: two would be taken one after the other. Twice the blocks that run at
+// once: that evens out how long they take.
+ScanChunks forward_chunks(const ScanShape& shape) {
+  int64_t count = 1;
+  with_forward_tile(shape, [&](auto tile) {
+    const int64_t blocks = shape.batch * channel_blocks<decltype(tile)>(shape);
+    if (blocks < few_scan_blocks) count = std::min(1 + 2 * many_scan_blocks / blocks, shape.time / least_chunk_steps);
+  });
+  return cut_time(shape.time, count < 3 ? 1 : count);
+}
+
 template <class Element>
 struct ForwardArguments : ScanArguments<Element> {
   Rows<Element> y;
   float *states, *final;
-  const float* carries;
+  float *carries, *sums;  // for the chunks after the first
+  int first_chunk;        // of the launch
 };
 
-template <class Tile>
+template <class Element, class Tile>
 struct ForwardShared {
-  static constexpr int channels = Tile::block_channels;
+  static constexpr int channels = Tile::block_channels, threads_each = scan_interval * channels / scan_threads;
+  using Vector = IntervalVector<Tile, (threads_each < 8) ? 4 : 8>;
+  using States = StateVector<Tile>;
+  using Vectors = Element[Vector::count][scan_threads][Vector::size];
+  using StateVectors = Element[States::count][scan_threads][States::size];
+
   float delta[scan_interval][channels], weight[scan_interval][channels];  // delta', delta' u
   float sums[scan_interval][channels];                                    // over states: y without D and gate
   float B[scan_interval][Tile::state], C[scan_interval][Tile::state];
   float D[channels], bias[channels];
+  // The next interval's numbers: a thread copies those that it will take itself. u and z are wanted until y is written.
+  alignas(16) Vectors next_delta, u[2], z[2];
+  StateVectors next_B, next_C;
 };
 
-// float32 vectors take twice the registers while they are under way.
-template <class Element, class Tile>
-constexpr int vectors_at_once = sizeof(Element) == 2 ? IntervalVector<Tile>::count : 1;
-
-template <bool Aligned, class Element, class Tile>
-__device__ void load_interval(const ForwardArguments<Element>& in, int64_t row, int steps, int block_first,
-                              ForwardShared<Tile>& shared) {
-  using Vector = IntervalVector<Tile>;
-  constexpr int batch = vectors_at_once<Element, Tile>;
+template <bool Outputs, bool Aligned, class Element, class Tile>
+__device__ void ask_for_interval(const ForwardArguments<Element>& in, int64_t row, int steps, int block_first, int turn,
+                                 ForwardShared<Element, Tile>& shared) {
+  using Vector = typename ForwardShared<Element, Tile>::Vector;
+  using States = typename ForwardShared<Element, Tile>::States;
+  const int thread = threadIdx.x;
 #pragma unroll
-  for (int first = 0; first < Vector::count; first += batch) {
-    float d[batch][8], u[batch][8];
+  for (int i = 0; i < Vector::count; ++i) {
+    const Vector v(i, steps, block_first, in.channels);
+    const int column = Aligned ? v.column : block_first + v.channel;
+    if (!v.exists) break;
+    copy_ahead<Aligned>(in.u, row + v.row, column, in.channels, shared.u[turn][i][thread]);
+    copy_ahead<Aligned>(in.delta, row + v.row, column, in.channels, shared.next_delta[i][thread]);
+    if (Outputs && in.z.data) copy_ahead<Aligned>(in.z, row + v.row, column, in.channels, shared.z[turn][i][thread]);
+  }
 #pragma unroll
-    for (int i = 0; i < batch; ++i) {
-      const Vector v(first + i, steps, block_first, in.channels);
-      const int column = Aligned ? v.column : block_first + v.channel;
-      load<Aligned>(in.u, row + v.row, column, in.channels, u[i]);
-      load<Aligned>(in.delta, row + v.row, column, in.channels, d[i]);
-    }
-    if (first == 0)
-      load_states_of_interval<Aligned, Tile::state, 2>({in.B, in.C}, row, steps, in.state, {shared.B[0], shared.C[0]});
-#pragma unroll
-    for (int i = 0; i < batch; ++i) {
-      const Vector v(first + i, steps, block_first, in.channels);
-      if (!v.exists) break;
-      make_steps(in.softplus, shared.bias + v.channel, d[i]);
-#pragma unroll
-      for (int e = 0; e < 8; ++e) u[i][e] *= d[i][e];
-      pack(d[i], &shared.delta[0][v.at]);
-      pack(u[i], &shared.weight[0][v.at]);
-    }
+  for (int i = 0; i < States::count; ++i) {
+    const States v(i);
+    if (!v.exists) break;
+    const int64_t from = row + min(v.step, steps - 1);
+    copy_ahead<Aligned>(in.B, from, v.state, in.state, shared.next_B[i][thread]);
+    if (Outputs) copy_ahead<Aligned>(in.C, from, v.state, in.state, shared.next_C[i][thread]);
   }
 }
 
-// What the block will read for the interval of `row`.
-template <class Tile, class Element>
-__device__ void prefetch_interval(const ForwardArguments<Element>& in, int64_t row, int steps, int block_first) {
-  constexpr int vectors = Tile::block_channels / 8;
-  for (int j = threadIdx.x; j < scan_interval * vectors; j += scan_threads) {
-    const int k = j / vectors, column = block_first + j % vectors * 8;
-    if (k >= steps || column >= in.channels) continue;
-    prefetch(in.u, row + k, column);
-    prefetch(in.delta, row + k, column);
-    if (in.z.data) prefetch(in.z, row + k, column);
+// What was asked for, as the steps take it. A step outside changes nothing.
+template <bool Outputs, class Element, class Tile>
+__device__ void take_interval(const ForwardArguments<Element>& in, int steps, int block_first, int turn,
+                              ForwardShared<Element, Tile>& shared) {
+  using Vector = typename ForwardShared<Element, Tile>::Vector;
+  using States = typename ForwardShared<Element, Tile>::States;
+  const int thread = threadIdx.x;
+  await_copies();
+#pragma unroll
+  for (int i = 0; i < Vector::count; ++i) {
+    const Vector v(i, steps, block_first, in.channels);
+    if (!v.exists) break;
+    float d[Vector::size], w[Vector::size];
+    unpack(shared.next_delta[i][thread], d);
+    unpack(shared.u[turn][i][thread], w);
+    make_steps(in.softplus, shared.bias + v.channel, d);
+#pragma unroll
+    for (int e = 0; e < Vector::size; ++e) {
+      d[e] = v.valid ? d[e] : 0;
+      w[e] *= d[e];
+    }
+    pack(d, &shared.delta[0][v.at]);
+    pack(w, &shared.weight[0][v.at]);
+  }
+#pragma unroll
+  for (int i = 0; i < States::count; ++i) {
+    const States v(i);
+    if (!v.exists) break;
+    float numbers[States::size];
+    unpack(shared.next_B[i][thread], numbers);
+    pack(numbers, &shared.B[v.step][v.state]);
+    if (!Outputs) continue;
+    unpack(shared.next_C[i][thread], numbers);
+    pack(numbers, &shared.C[v.step][v.state]);
+  }
+}
+
+// The steps of an interval; without outputs, also the sums of delta'.
+template <bool Outputs, class Element, class Tile>
+__device__ void take_steps(ForwardShared<Element, Tile>& shared, int steps, const TileArray<Tile>& a,
+                           TileArray<Tile>& h, float (&delta_sums)[Tile::channels]) {
+  constexpr int channels = Tile::channels, lanes = Tile::lanes, together = Tile::together;
+  const int c0 = Tile::first_channel(), own = first_sum<together * channels, lanes, 1>();
+#pragma unroll 1
+  for (int k0 = 0; k0 < steps; k0 += together) {
+    float y[together * channels] = {};
+#pragma unroll
+    for (int k = 0; k < together; ++k) {
+      float d[channels], w[channels], Bk[Tile::states], Ck[Tile::states];
+      load_vectors(&shared.delta[k0 + k][c0], d);
+      load_vectors(&shared.weight[k0 + k][c0], w);
+      load_states<Tile>(shared.B[k0 + k], Bk);
+      if (Outputs) load_states<Tile>(shared.C[k0 + k], Ck);
+#pragma unroll
+      for (int c = 0; c < channels; ++c) {
+        if (!Outputs) delta_sums[c] += d[c];
+#pragma unroll
+        for (int s = 0; s < Tile::states; ++s) {
+          h[c][s] = exp2_fast(d[c] * a[c][s]) * h[c][s] + w[c] * Bk[s];
+          if (Outputs) y[k * channels + c] += Ck[s] * h[c][s];
+        }
+      }
+    }
+    if (!Outputs) continue;
+    add_over_lanes<together * channels, lanes, 1>(y);
+    float* to = &shared.sums[k0 + own / channels][c0 + own % channels];
+#pragma unroll
+    for (int i = 0; i < (together * channels + lanes - 1) / lanes; ++i)
+      to[i / channels * Tile::block_channels + i % channels] = y[i];
   }
 }
 
 // y of an interval's steps, from its sums over states.
 template <bool Aligned, class Element, class Tile>
-__device__ void store_outputs(const ForwardArguments<Element>& in, int64_t row, int steps, int block_first,
-                              const ForwardShared<Tile>& shared) {
-  using Vector = IntervalVector<Tile>;
-  constexpr int batch = vectors_at_once<Element, Tile>;
-  const Rows<const Element>& gate = in.z.data ? in.z : in.u;
+__device__ void store_outputs(const ForwardArguments<Element>& in, int64_t row, int steps, int block_first, int turn,
+                              const ForwardShared<Element, Tile>& shared) {
+  using Vector = typename ForwardShared<Element, Tile>::Vector;
 #pragma unroll
-  for (int first = 0; first < Vector::count; first += batch) {
-    float u[batch][8], z[batch][8];
+  for (int i = 0; i < Vector::count; ++i) {
+    const Vector v(i, steps, block_first, in.channels);
+    if (!v.exists || !v.valid) continue;
+    float y[Vector::size], D[Vector::size], x[Vector::size];
+    unpack(&shared.sums[0][v.at], y);
+    unpack(shared.D + v.channel, D);
+    unpack(shared.u[turn][i][threadIdx.x], x);
 #pragma unroll
-    for (int i = 0; i < batch; ++i) {
-      const Vector v(first + i, steps, block_first, in.channels);
-      const int column = Aligned ? v.column : block_first + v.channel;
-      load<Aligned>(in.u, row + v.row, column, in.channels, u[i]);
-      load<Aligned>(gate, row + v.row, column, in.channels, z[i]);
+    for (int e = 0; e < Vector::size; ++e) y[e] += D[e] * x[e];
+    if (in.z.data) {
+      unpack(shared.z[turn][i][threadIdx.x], x);
+      multiply_gate(x, y);
     }
-#pragma unroll
-    for (int i = 0; i < batch; ++i) {
-      const Vector v(first + i, steps, block_first, in.channels);
-      if (!v.exists || !v.valid) continue;
-      float y[8], D[8];
-      unpack(&shared.sums[0][v.at], y);
-      unpack(shared.D + v.channel, D);
-#pragma unroll
-      for (int e = 0; e < 8; ++e) y[e] += D[e] * u[i][e];
-      if (in.z.data) multiply_gate(z[i], y);
-      store<Aligned>(in.y, row + v.step, block_first + v.channel, in.channels, y);
-    }
+    store<Aligned>(in.y, row + v.step, block_first + v.channel, in.channels, y);
   }
 }
 
-template <class Element, class Tile, bool Aligned>
-__global__ __launch_bounds__(scan_threads, 4) void scan_forward(ForwardArguments<Element> in) {
+// A block's part of a chunk: with outputs, the scan from its carry; without, what it adds to a zero carry. Ahead:
+// leaves the next chunk's.
+template <bool Ahead, bool Outputs, bool Aligned, class Element, class Tile>
+__device__ void scan_chunk(const ForwardArguments<Element>& in, int chunk, ForwardShared<Element, Tile>& shared) {
   constexpr int N = Tile::state;
-  extern __shared__ float4 memory[];
-  auto& shared = *reinterpret_cast<ForwardShared<Tile>*>(memory);
-
-  const int chunk = blockIdx.y, b = blockIdx.z;
-  const int begin = chunk * in.chunks.steps, end = min(in.time, begin + in.chunks.steps);
-  const int block_first = blockIdx.x * Tile::block_channels, c0 = Tile::first_channel(), first = block_first + c0;
+  const int b = blockIdx.z, begin = chunk * in.chunks.steps, end = min(in.time, begin + in.chunks.steps);
+  const int block_first = blockIdx.x * Tile::block_channels, first = block_first + Tile::first_channel();
   const int intervals = (in.time + scan_interval - 1) / scan_interval;
-  const int own_sum = c0 + first_sum<Tile::channels, Tile::lanes, 1>();
-  TileArray<Tile> a, h;
+  const int64_t first_row = static_cast<int64_t>(b) * in.time;
+  const auto ask = [&](int t0, int turn) {
+    ask_for_interval<Outputs, Aligned>(in, first_row + t0, min(scan_interval, end - t0), block_first, turn, shared);
+  };
+  ask(begin, 0);
+  TileArray<Tile> a, h = {};
+  float delta_sums[Tile::channels] = {};
   load_tile<Tile>(in.A, first, in.channels, in.state, log2_e, a);
-  if (in.carries)
-    load_padded_tile<Tile>(in.carries + (static_cast<int64_t>(b) * in.chunks.count + chunk) * in.channels * N, first,
-                           in.channels, h);
-  else
-    load_tile<Tile>(in.initial ? in.initial + static_cast<int64_t>(b) * in.channels * in.state : nullptr, first,
-                    in.channels, in.state, 1, h);
+  const int64_t carry = (static_cast<int64_t>(b) * in.chunks.count + chunk) * in.channels;
+  if (Outputs && chunk > 0)
+    load_padded_tile<Tile>(in.carries + carry * N, first, in.channels, h);
+  else if (Outputs && in.initial)
+    load_tile<Tile>(in.initial + static_cast<int64_t>(b) * in.channels * in.state, first, in.channels, in.state, 1, h);
   load_parameters(in.D, block_first, in.channels, shared.D);
   load_parameters(in.delta_bias, block_first, in.channels, shared.bias);
   __syncthreads();
 
-  for (int t0 = begin; t0 < end; t0 += scan_interval) {
+  int turn = 0;
+  for (int t0 = begin; t0 < end; t0 += scan_interval, turn ^= 1) {
     const int steps = min(scan_interval, end - t0);
-    const int64_t row = static_cast<int64_t>(b) * in.time + t0;
-    load_interval<Aligned>(in, row, steps, block_first, shared);
-    prefetch_interval<Tile>(in, row + scan_interval, end - t0 - scan_interval, block_first);
-    if (in.states)
+    take_interval<Outputs>(in, steps, block_first, turn, shared);
+    __syncthreads();
+    if (t0 + scan_interval < end) ask(t0 + scan_interval, turn ^ 1);
+    if (Outputs && in.states)
       store_padded_tile<Tile>(h, first, in.channels,
                               in.states + (static_cast<int64_t>(b) * intervals + t0 / scan_interval) * in.channels * N);
+    take_steps<Outputs>(shared, steps, a, h, delta_sums);
     __syncthreads();
-#pragma unroll 1
-    for (int k = 0; k < steps; ++k) {
-      float d[Tile::channels], w[Tile::channels], y[Tile::channels] = {};
-      float Bk[Tile::states], Ck[Tile::states];
-      load_vectors(&shared.delta[k][c0], d);
-      load_vectors(&shared.weight[k][c0], w);
-      load_states<Tile>(shared.B[k], Bk);
-      load_states<Tile>(shared.C[k], Ck);
+    if (Outputs) store_outputs<Aligned>(in, first_row + t0, steps, block_first, turn, shared);
+  }
+
+  if (Ahead) {
+    store_padded_tile<Tile>(h, first, in.channels, in.carries + (carry + in.channels) * N);
+    if (!Outputs && Tile::lane() % Tile::lanes == 0)
 #pragma unroll
       for (int c = 0; c < Tile::channels; ++c)
-#pragma unroll
-        for (int s = 0; s < Tile::states; ++s) {
-          h[c][s] = exp2_fast(d[c] * a[c][s]) * h[c][s] + w[c] * Bk[s];
-          y[c] += Ck[s] * h[c][s];
-        }
-      add_over_lanes<Tile::channels, Tile::lanes, 1>(y);
-#pragma unroll
-      for (int i = 0; i < (Tile::channels + Tile::lanes - 1) / Tile::lanes; ++i) shared.sums[k][own_sum + i] = y[i];
-    }
-    __syncthreads();
-    store_outputs<Aligned>(in, row, steps, block_first, shared);
-  }
-  if (in.final && end == in.time)
+        if (first + c < in.channels) in.sums[carry + in.channels + first + c] = delta_sums[c];
+  } else if (in.final && end == in.time) {
     store_tile<Tile>(h, first, in.channels, in.state, in.final + static_cast<int64_t>(b) * in.channels * in.state);
+  }
 }
 
-// Small work takes small tiles, which make more blocks, then chunks of time.
-template <int N>
-bool wide_tiles(const ScanShape& shape) {
-  return shape.batch * channel_blocks<WideTile<N>>(shape) >= 264;  // two for each multiprocessor of an H100
+template <class Element, class Tile, bool Aligned, bool Ahead>
+__global__ __launch_bounds__(scan_threads, 4) void scan_forward(ForwardArguments<Element> in) {
+  extern __shared__ float4 memory[];
+  auto& shared = *reinterpret_cast<ForwardShared<Element, Tile>*>(memory);
+  const int chunk = in.first_chunk + blockIdx.y;
+  if constexpr (Ahead) {
+    if (chunk > 0) return scan_chunk<true, false, Aligned>(in, chunk, shared);
+  }
+  scan_chunk<Ahead, true, Aligned>(in, chunk, shared);
 }
 
-ScanChunks forward_chunks(const ScanShape& shape) {
-  ScanChunks chunks{};
-  with_padded_state(shape.state, [&](auto state) {
-    constexpr int N = decltype(state)::value;
-    chunks = scan_chunks(shape, shape.batch * (wide_tiles<N>(shape) ? channel_blocks<WideTile<N>>(shape)
-                                                                    : channel_blocks<NarrowTile<N>>(shape)));
-  });
-  return chunks;
+template <bool Ahead, class Tile, class Element>
+void launch_forward(const ScanShape& shape, const ForwardArguments<Element>& in, int chunks, cudaStream_t stream) {
+  const dim3 blocks(static_cast<unsigned>(channel_blocks<Tile>(shape)), chunks, in.batch);
+  const auto kernel = is_aligned(in) && is_aligned(in.y) ? scan_forward<Element, Tile, true, Ahead>
+                                                         : scan_forward<Element, Tile, false, Ahead>;
+  launch("selective scan", kernel, blocks, scan_threads, sizeof(ForwardShared<Element, Tile>), stream, in);
+}
+
+// Chunks take two passes. The first scans chunk 0 and adds up what the others but the last add to a zero carry; the
+// second scans those after chunk 0.
+template <class Tile, class Element>
+void run_forward(const ScanShape& shape, ForwardArguments<Element> in, cudaStream_t stream) {
+  if (in.chunks.count > 1) {
+    launch_forward<true, Tile>(shape, in, in.chunks.count - 1, stream);
+    add_carries<false>(shape, in, in.carries, stream);
+    in.first_chunk = 1;
+  }
+  launch_forward<false, Tile>(shape, in, in.chunks.count - in.first_chunk, stream);
 }
 
 }  // namespace
@@ -200,26 +288,10 @@ void selective_scan_forward_cuda(const ScanShape& shape, const ScanCudaInputs<El
                                  float* states, float* final, void* workspace, cudaStream_t stream) {
   check_scan_shape(shape);
   const ScanChunks chunks = forward_chunks(shape);
-  ForwardArguments<Element> arguments{scan_arguments(shape, in, chunks), y, states, final, nullptr};
-  if (chunks.count > 1) {
-    float* carries = static_cast<float*>(workspace);
-    scan_carries<Element, false>(shape, arguments, carries, stream);
-    arguments.carries = carries;
-  }
-  const auto run = [&](auto tile) {
-    using Tile = decltype(tile);
-    const dim3 blocks(static_cast<unsigned>(channel_blocks<Tile>(shape)), chunks.count, arguments.batch);
-    const auto kernel =
-        is_aligned(arguments) && is_aligned(y) ? scan_forward<Element, Tile, true> : scan_forward<Element, Tile, false>;
-    launch("selective scan", kernel, blocks, scan_threads, sizeof(ForwardShared<Tile>), stream, arguments);
-  };
-  with_padded_state(shape.state, [&](auto state) {
-    constexpr int N = decltype(state)::value;
-    if (wide_tiles<N>(shape))
-      run(WideTile<N>());
-    else
-      run(NarrowTile<N>());
-  });
+  float* carries = static_cast<float*>(workspace);
+  const ForwardArguments<Element> arguments{scan_arguments(shape, in, chunks),       y, states, final, carries,
+                                            scan_carry_sums(shape, chunks, carries), 0};
+  with_forward_tile(shape, [&](auto tile) { run_forward<decltype(tile)>(shape, arguments, stream); });
 }
 
 template void selective_scan_forward_cuda<float>(const ScanShape&, const ScanCudaInputs<float>&, Rows<float>, float*,

@@ -174,8 +174,9 @@ INSTANTIATE_TEST_SUITE_P(Large, SelectiveScanGpu,
                                          Case{1, 1134, 64, 16, true, true, true, true, true, part},
                                          Case{2, 301, 130, 32, true, true, true, true, true}, Case{1, 260, 24, 128},
                                          Case{1, 300, 9, 256, true, true, true, true, true, odd}, Case{270, 21, 40, 16},
-                                         Case{270, 18, 40, 32, true, true, true, true, true, part},
-                                         Case{270, 17, 24, 64, false}, Case{270, 17, 20, 128}, Case{270, 3, 8, 256}));
+                                         Case{530, 18, 40, 32, true, true, true, true, true, part},
+                                         Case{530, 3, 41, 32}, Case{270, 17, 24, 64, false}, Case{270, 17, 20, 128},
+                                         Case{270, 3, 8, 256}));
 
 template <class Element>
 void check_step(const Case& c, double tolerance) {
