@@ -129,9 +129,11 @@ TEST(GradientReducer, BeginsEachBucketOnceWhatItHoldsIsComplete) {
     device.sums.clear();
     reducer.complete_from(gradients.narrow(0, 95, 5));
     EXPECT_TRUE(device.sums.empty());
+    EXPECT_TRUE(reducer.begins_from(gradients.narrow(0, 60, 7)));
     reducer.complete_from(gradients.narrow(0, 60, 7));
     using Sums = std::vector<std::pair<float*, size_t>>;
     EXPECT_EQ(device.sums, (Sums{{begin + 90, 10}, {begin + 60, 30}}));
+    EXPECT_FALSE(reducer.begins_from(gradients.narrow(0, 31, 1)));
     reducer.complete_from(gradients.narrow(0, 31, 1));
     EXPECT_EQ(device.sums.size(), 2U);
     reducer.finish();
