@@ -126,6 +126,8 @@ bool Trainer::start_step(bool vote_stop) {
   report.stop_voted = counts.stop_votes > 0;
 
   s.accumulate_gradients(batches);
+  // The loss comes last: a rank whose last rows hold no answers begins no sum before.
+  s.reducer.complete_from(s.parameters.gradients());
   s.group.device.start_all_reduce_sum(s.loss.data_ptr(), 1, ElementType::float64);
   s.reducer.finish();
   const torch::Tensor squared_norm = s.parameters.squared_gradient_norm();

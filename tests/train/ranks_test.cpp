@@ -142,6 +142,17 @@ TEST(GradientReducer, BeginsEachBucketOnceWhatItHoldsIsComplete) {
   }
 }
 
+// All ranks begin the same sums in the same order, also those that begin none in a backward pass.
+TEST(SumsOfAStep, ThatOfTheLossIsTheLast) {
+  SoloCollective host;
+  NotedCollective device;
+  Trainer trainer(tiny_job(Architecture::rope, Precision::float32), torch::kCPU, {host, device});
+  trainer.step();
+  ASSERT_EQ(device.sums.size(), 2U);
+  EXPECT_GT(device.sums[0].second, 1U);
+  EXPECT_EQ(device.sums[1].second, 1U);
+}
+
 // The gradients of a model's parameters, as they are when it says that those from one on are complete.
 TEST(GradientsComplete, AreSaidOnlyWhenTheyAre) {
   for (const Architecture architecture : {Architecture::rope, Architecture::mamba, Architecture::lstm}) {
