@@ -7,6 +7,8 @@
 
 #include <map>
 #include <optional>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "kernels/product/product_cuda.h"
@@ -16,16 +18,29 @@ namespace recite {
 namespace {
 
 namespace memory = c10::cuda::CUDACachingAllocator;
-using Shape = std::vector<int64_t>;
+using Kind = std::vector<int64_t>;
 
-Shape shape_of(const TrainingInputs& inputs) {
-  return {inputs.tokens.size(0), inputs.tokens.size(1), inputs.answers.places.size(0)};
+Kind kind_of(const TrainingInputs& inputs, bool calls) {
+  return {inputs.tokens.size(0), inputs.tokens.size(1), inputs.answers.places.size(0), calls};
 }
+
+struct DestroyGraph {
+  void operator()(cudaGraph_t graph) const { cudaGraphDestroy(graph); }
+  void operator()(cudaGraphExec_t graph) const { cudaGraphExecDestroy(graph); }
+};
+template <class Handle>
+using OwnedGraph = std::unique_ptr<std::remove_pointer_t<Handle>, DestroyGraph>;
+
+// A recorded pass is a few of these.
+struct Part {
+  OwnedGraph<cudaGraphExec_t> graph;
+  Passes::Call then;  // to be made when the graph is queued; the last part has none
+};
 
 struct Pass {
   TrainingInputs inputs;
   int64_t runs = 0;
-  std::unique_ptr<at::cuda::CUDAGraph> graph;
+  std::vector<Part> parts;  // once it is recorded
 };
 
 // `later` goes on when `earlier` has done what it holds so far.
@@ -35,13 +50,46 @@ void follow(const c10::cuda::CUDAStream& later, const c10::cuda::CUDAStream& ear
   event.block(later);
 }
 
-// Of a recording that failed: the stream can be used again.
-void end_capture(const c10::cuda::CUDAStream& stream) {
-  cudaGraph_t part = nullptr;
-  cudaStreamEndCapture(stream, &part);
-  if (part) cudaGraphDestroy(part);
+// Calls come from the thread of the backward pass: only a relaxed capture may end in another than it began in.
+void begin_capture(const c10::cuda::CUDAStream& stream) {
+  C10_CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
+}
+
+OwnedGraph<cudaGraphExec_t> end_capture(const c10::cuda::CUDAStream& stream) {
+  cudaGraph_t captured = nullptr;
+  C10_CUDA_CHECK(cudaStreamEndCapture(stream, &captured));
+  const OwnedGraph<cudaGraph_t> owned(captured);
+  cudaGraphExec_t graph = nullptr;
+  C10_CUDA_CHECK(cudaGraphInstantiate(&graph, captured, 0));
+  return OwnedGraph<cudaGraphExec_t>(graph);
+}
+
+// Of a recording that failed, in a capture or in a call: the stream can be used again.
+void give_up_capture(const c10::cuda::CUDAStream& stream) {
+  cudaGraph_t captured = nullptr;
+  cudaStreamEndCapture(stream, &captured);
+  if (captured) cudaGraphDestroy(captured);
   cudaGetLastError();
 }
+
+// While one lives, memory for the stream's work comes from the pool.
+class FromPool {
+ public:
+  FromPool(const c10::cuda::CUDAStream& stream, c10::cuda::MempoolId_t pool)
+      : device_(stream.device_index()), pool_(std::move(pool)) {
+    memory::beginAllocateToPool(device_, pool_, [ours = stream.stream()](cudaStream_t used) { return used == ours; });
+  }
+  ~FromPool() {
+    memory::endAllocateToPool(device_, pool_);
+    memory::releasePool(device_, pool_);
+  }
+  FromPool(const FromPool&) = delete;
+  FromPool& operator=(const FromPool&) = delete;
+
+ private:
+  c10::DeviceIndex device_;
+  c10::cuda::MempoolId_t pool_;
+};
 
 }  // namespace
 
@@ -50,7 +98,8 @@ struct GpuPasses::State {
   State(torch::Device on, bool record_)
       : device(torch::kCUDA, on.has_index() ? on.index() : c10::cuda::current_device()),
         record_passes(record_),
-        stream(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index())) {
+        stream(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index())),
+        outer(c10::cuda::getCurrentCUDAStream(device.index())) {
     memory::createOrIncrefPool(device.index(), pool);
   }
   ~State() {
@@ -58,25 +107,30 @@ struct GpuPasses::State {
     memory::releasePool(device.index(), pool);
   }
 
-  void run_beside(Pass& pass, const TrainingInputs& inputs, const Passes::Work& work);
-  void run_as_it_is(const TrainingInputs& inputs, const Passes::Work& work) const;
-  void record(Pass& pass, const Passes::Work& work) const;
-  size_t graphs() const;
+  void run_beside(Pass& pass, const TrainingInputs& inputs, const Work& work);
+  void run_from_pool(Pass& pass, const TrainingInputs& inputs, const Work& work);
+  void record(Pass& pass, const Work& work);
+  void end_part(Call then);
+  void queue(const Part& part) const;
+  void make(const Call& call) const;
+  size_t recorded() const;
 
   torch::Device device;
   bool record_passes;
   c10::cuda::CUDAStream stream;
+  c10::cuda::CUDAStream outer;  // the one that the pass runs beside
   c10::cuda::MempoolId_t pool = at::cuda::graph_pool_handle();
-  std::map<Shape, Pass> passes;
+  std::map<Kind, Pass> passes;
+  std::vector<Part>* recording = nullptr;  // the parts so far of the pass that is being recorded
 };
 
 GpuPasses::GpuPasses(torch::Device device, bool record) : state_(std::make_unique<State>(device, record)) {}
 GpuPasses::~GpuPasses() = default;
 
-size_t GpuPasses::graphs() const { return state_->graphs(); }
+size_t GpuPasses::recorded() const { return state_->recorded(); }
 
-void GpuPasses::run(const TrainingInputs& inputs, const Work& work) {
-  Pass& pass = state_->passes[shape_of(inputs)];
+void GpuPasses::run(const TrainingInputs& inputs, bool calls, const Work& work) {
+  Pass& pass = state_->passes[kind_of(inputs, calls)];
   std::optional<kernels::ProductTiming> timing;
   if (pass.runs == 1) timing.emplace();
   if (state_->record_passes) {
@@ -87,60 +141,76 @@ void GpuPasses::run(const TrainingInputs& inputs, const Work& work) {
   ++pass.runs;
 }
 
+void GpuPasses::between(const Call& call) {
+  if (!state_->record_passes) {
+    call();
+  } else if (state_->recording) {
+    state_->end_part(call);
+    begin_capture(state_->stream);
+  } else {
+    state_->make(call);
+  }
+}
+
 // On the stream for graphs.
-void GpuPasses::State::run_beside(Pass& pass, const TrainingInputs& inputs, const Passes::Work& work) {
-  const c10::cuda::CUDAStream outer = c10::cuda::getCurrentCUDAStream(device.index());
+void GpuPasses::State::run_beside(Pass& pass, const TrainingInputs& inputs, const Work& work) {
+  outer = c10::cuda::getCurrentCUDAStream(device.index());
   follow(stream, outer);
   {
     const c10::cuda::CUDAStreamGuard guard(stream);
-    if (pass.graph) {
-      pass.inputs.copy_from(inputs);
-    } else if (pass.runs >= 2 && graphs() < most_graphs) {
-      pass.inputs = inputs.to(device);
-      record(pass, work);
-    }
-    if (pass.graph) {
-      pass.graph->replay();
+    if (pass.parts.empty()) {
+      run_from_pool(pass, inputs.to(device), work);
     } else {
-      run_as_it_is(inputs.to(device), work);
+      pass.inputs.copy_from(inputs);
+      for (const Part& part : pass.parts) queue(part);
     }
   }
   follow(outer, stream);
 }
 
-// In the graphs' pool: whether a pass is recorded or not, the memory is the same.
-void GpuPasses::State::run_as_it_is(const TrainingInputs& inputs, const Passes::Work& work) const {
-  const auto is_ours = [ours = stream.stream()](cudaStream_t used) { return used == ours; };
-  memory::beginAllocateToPool(device.index(), pool, is_ours);
-  const auto end = [this] {
-    memory::endAllocateToPool(device.index(), pool);
-    memory::releasePool(device.index(), pool);
-  };
-  try {
-    work(inputs);
-  } catch (...) {
-    end();
-    throw;
-  }
-  end();
+// Whether a pass is recorded or not, the memory is the same.
+void GpuPasses::State::run_from_pool(Pass& pass, const TrainingInputs& inputs, const Work& work) {
+  const FromPool from_pool(stream, pool);
+  if (pass.runs < 2 || recorded() == most_recorded) return work(inputs);
+  pass.inputs = inputs;
+  record(pass, work);
 }
 
-void GpuPasses::State::record(Pass& pass, const Passes::Work& work) const {
-  auto graph = std::make_unique<at::cuda::CUDAGraph>();
-  graph->capture_begin(pool);
+// Each part is queued once it is recorded, so that a call finds what it finds in a pass that is not.
+void GpuPasses::State::record(Pass& pass, const Work& work) {
+  std::vector<Part> parts;
+  recording = &parts;
   try {
+    begin_capture(stream);
     work(pass.inputs);
+    end_part(nullptr);
   } catch (...) {
-    end_capture(stream);
+    recording = nullptr;
+    give_up_capture(stream);
     throw;
   }
-  graph->capture_end();
-  pass.graph = std::move(graph);
+  recording = nullptr;
+  pass.parts = std::move(parts);
 }
 
-size_t GpuPasses::State::graphs() const {
+void GpuPasses::State::end_part(Call then) {
+  recording->push_back({end_capture(stream), std::move(then)});
+  queue(recording->back());
+}
+
+void GpuPasses::State::queue(const Part& part) const {
+  C10_CUDA_CHECK(cudaGraphLaunch(part.graph.get(), stream));
+  if (part.then) make(part.then);
+}
+
+void GpuPasses::State::make(const Call& call) const {
+  follow(outer, stream);
+  call();
+}
+
+size_t GpuPasses::State::recorded() const {
   size_t count = 0;
-  for (const auto& [shape, pass] : passes) count += pass.graph ? 1 : 0;
+  for (const auto& [kind, pass] : passes) count += pass.parts.empty() ? 0 : 1;
   return count;
 }
 

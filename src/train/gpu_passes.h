@@ -5,21 +5,22 @@
 
 namespace recite {
 
-// The first pass over inputs of one shape runs as it is; in the second, the products of new shapes are timed
-// (kernels/product). Where passes are recorded the third is, and it and the later ones are replayed, on inputs copied
-// to where the recorded ones were; after most_graphs shapes further ones run as they are. Those passes share one pool
-// of memory.
+// The first pass of a kind, which is the inputs' shape and whether calls are made, runs as it is; in the second, the
+// products of new shapes are timed (kernels/product). Where passes are recorded the third is, and later ones repeat it,
+// on inputs copied to where its were; after most_recorded kinds further ones run as they are. Those passes share one
+// pool of memory.
 class GpuPasses final : public Passes {
  public:
-  static constexpr size_t most_graphs = 16;
+  static constexpr size_t most_recorded = 16;
 
   GpuPasses(torch::Device device, bool record);
   ~GpuPasses() override;
   GpuPasses(const GpuPasses&) = delete;
   GpuPasses& operator=(const GpuPasses&) = delete;
 
-  void run(const TrainingInputs& inputs, const Work& work) override;
-  size_t graphs() const override;
+  void run(const TrainingInputs& inputs, bool calls, const Work& work) override;
+  void between(const Call& call) override;
+  size_t recorded() const override;
 
  private:
   struct State;

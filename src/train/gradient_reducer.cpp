@@ -7,18 +7,20 @@ namespace recite {
 GradientReducer::GradientReducer(const torch::Tensor& gradients, Collective& device, int64_t bucket_bytes)
     : buckets_(gradients.split(bucket_bytes / gradients.element_size())), device_(device), waiting_(buckets_.size()) {}
 
-void GradientReducer::complete_from(const torch::Tensor& gradient) {
-  if (!device_.overlaps()) return;
-  const void* begin = gradient.data_ptr();
-  size_t first = waiting_;
-  while (first > 0 && buckets_[first - 1].data_ptr() >= begin) --first;
-  start_until(first);
-}
+void GradientReducer::complete_from(const torch::Tensor& gradient) { start_until(first_complete(gradient)); }
 
 void GradientReducer::finish() {
   start_until(0);
   device_.join();
   waiting_ = buckets_.size();
+}
+
+size_t GradientReducer::first_complete(const torch::Tensor& gradient) const {
+  size_t first = waiting_;
+  if (!device_.overlaps()) return first;
+  const void* begin = gradient.data_ptr();
+  while (first > 0 && buckets_[first - 1].data_ptr() >= begin) --first;
+  return first;
 }
 
 void GradientReducer::start_until(size_t first) {

@@ -22,11 +22,14 @@ class GradientReducer {
   // All gradients from `gradient` on, a part of the buffer, are complete: begins the sums of the buckets that hold
   // nothing else. Throws PeerLost.
   void complete_from(const torch::Tensor& gradient);
+  // Whether that would begin any.
+  bool begins_from(const torch::Tensor& gradient) const { return first_complete(gradient) < waiting_; }
   // All are complete: on return what follows (on a GPU: on the default stream) sees the sums over the ranks, the same
   // bits on each. One rank: nothing happens. Throws PeerLost.
   void finish();
 
  private:
+  size_t first_complete(const torch::Tensor& gradient) const;  // waiting_: none
   void start_until(size_t first);
 
   std::vector<torch::Tensor> buckets_;

@@ -64,9 +64,8 @@ struct Trainer::State {
         reducer(parameters.gradients(), group.device),
         optimizer(parameters.weights(), job.train.weight_decay),
         loss(torch::zeros({}, parameters.weights().options().dtype(torch::kFloat64))) {
-    // A collective cannot be recorded (destroying it would wait for the graph), and what LibTorch does for float64 may
-    // wait for the device.
-    passes = make_passes(device, group.size() == 1 && gpu::takes(parameters.weights()));
+    // What LibTorch does for float64 may wait for the device.
+    passes = make_passes(device, gpu::takes(parameters.weights()));
   }
 
   std::vector<Batch> micro_batches() const;
@@ -107,7 +106,7 @@ int64_t Trainer::steps_done() const { return state_->steps; }
 int64_t Trainer::examples_done() const { return state_->examples; }
 Model& Trainer::model() { return *state_->model; }
 
-size_t Trainer::captured_passes() const { return state_->passes->graphs(); }
+size_t Trainer::captured_passes() const { return state_->passes->recorded(); }
 
 bool Trainer::start_step(bool vote_stop) {
   State& s = *state_;
@@ -127,6 +126,8 @@ bool Trainer::start_step(bool vote_stop) {
   report.stop_voted = counts.stop_votes > 0;
 
   s.accumulate_gradients(batches);
+  // The loss comes last: a rank whose last rows hold no answers begins no sum before.
+  s.reducer.complete_from(s.parameters.gradients());
   s.group.device.start_all_reduce_sum(s.loss.data_ptr(), 1, ElementType::float64);
   s.reducer.finish();
   const torch::Tensor squared_norm = s.parameters.squared_gradient_norm();
@@ -184,9 +185,15 @@ void Trainer::State::pass(const Batch& batch, bool last) {
   ForwardContext context;
   context.training = true;
   context.seed = static_cast<uint64_t>(job.train.seed);
-  if (last && group.size() > 1)
-    context.gradients_complete = [this](const torch::Tensor& from) { reducer.complete_from(from.grad()); };
-  passes->run(training_inputs(batch, steps, model->device()),
+  if (last && group.size() > 1) {
+    // Not recorded itself: a graph that held a sum would keep the communicator, and aborting that would wait for it.
+    context.gradients_complete = [this](const torch::Tensor& from) {
+      const torch::Tensor gradient = from.grad();
+      if (reducer.begins_from(gradient)) passes->between([this, gradient] { reducer.complete_from(gradient); });
+    };
+  }
+  const bool calls = context.gradients_complete != nullptr;
+  passes->run(training_inputs(batch, steps, model->device()), calls,
               [&](const TrainingInputs& inputs) { pass_over(inputs, context); });
 }
 
@@ -195,8 +202,8 @@ void Trainer::State::pass_over(const TrainingInputs& inputs, ForwardContext cont
   context.row_places = inputs.row_places;
   const torch::Tensor logits = model->forward(inputs.tokens, context);
   const torch::Tensor sum = answer_loss_sum(logits, inputs.answers.tokens, model->vocabulary());
-  // Sums over ranks begin within the backward pass, and need every gradient in the buffer.
-  if (group.size() == 1 && !model->device().is_cpu())
+  // Sums over ranks that begin within the backward pass need every gradient in the buffer.
+  if (!context.gradients_complete && !model->device().is_cpu())
     parameters.add_vector_gradients_at_once([&] { sum.backward(); });
   else
     sum.backward();

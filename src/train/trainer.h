@@ -57,7 +57,7 @@ class Trainer {
   int64_t steps_done() const;
   int64_t examples_done() const;
   Model& model();
-  size_t captured_passes() const;  // CUDA graphs that stand for passes over the model
+  size_t captured_passes() const;  // those over the model that are recorded
 
   // Checkpoints in `folder`: step-N.safetensors (weights, moments) and step-N.json (step, examples, job id, CRC-32,
   // size). save() is called by the group's rank 0 alone, when every report is taken (a step may have shown that the

@@ -14,6 +14,7 @@
 #include "support/rank_main.h"
 #include "train/compare_ranks.h"
 #include "train/flat_parameters.h"
+#include "train/gradient_reducer.h"
 #include "train/passes.h"
 #include "train/tiny_job.h"
 #include "train/trainer.h"
@@ -81,28 +82,50 @@ TEST_P(OnGpu, TrainingStepsHaveTheSameBitsAgain) {
         << first.model().parameters()[i].name;
 }
 
-// Gradients of the same inputs, four times each: passes as they are, recorded, and replayed.
+// Gradients of six steps of two micro batches, summed over the ranks in the backward pass of the second: of passes as
+// they are, and of passes of which the third step's are recorded and the later ones repeat those.
 TEST_P(OnGpu, RecordedPassesHaveTheBitsOfOthers) {
+  constexpr int64_t steps = 6;
+  constexpr int rows = 4;
+  const auto formed = group_of_all_workers("passes-" + std::to_string(static_cast<int>(GetParam())));
+  const Group group = formed->group();
   for (const Precision precision : {Precision::float32, Precision::bf16}) {
     const Job job = wide_job(GetParam(), precision);
     std::vector<torch::Tensor> gradients[2];
+    int sums[2] = {};
     for (const bool recorded : {false, true}) {
       const auto model = make_model(job.model, vocabulary_size(job.task), precision, torch::kCUDA, 3);
       const FlatParameters parameters(*model);
+      GradientReducer reducer(parameters.gradients(), group.device, /*bucket_bytes=*/1 << 16);
       const auto passes = make_passes(torch::Device(torch::kCUDA, 0), recorded);
-      for (int64_t step = 0; step < 6; ++step) {
-        const Batch batch = training_batch(Task(job.task), job.train, step / 2, 0, 8);
-        parameters.gradients().zero_();
-        passes->run(training_inputs(batch, step / 2, torch::kCUDA), [&](const TrainingInputs& inputs) {
-          const ForwardContext context{
-              .wanted = inputs.answers.places, .training = true, .seed = 7, .row_places = inputs.row_places};
-          const torch::Tensor logits = model->forward(inputs.tokens, context);
-          answer_loss_sum(logits, inputs.answers.tokens, model->vocabulary()).backward();
+      const auto complete = [&](const torch::Tensor& from) {
+        const torch::Tensor gradient = from.grad();
+        if (!reducer.begins_from(gradient)) return;
+        passes->between([&, gradient] {
+          reducer.complete_from(gradient);
+          ++sums[recorded];
         });
+      };
+      for (int64_t step = 0; step < steps; ++step) {
+        parameters.gradients().zero_();
+        for (const bool last : {false, true}) {
+          const int64_t first_row = (2 * group.rank() + last) * rows;
+          const Batch batch = training_batch(Task(job.task), job.train, step, first_row, rows);
+          passes->run(training_inputs(batch, step, torch::kCUDA), last, [&](const TrainingInputs& inputs) {
+            ForwardContext context{
+                .wanted = inputs.answers.places, .training = true, .seed = 7, .row_places = inputs.row_places};
+            if (last) context.gradients_complete = complete;
+            const torch::Tensor logits = model->forward(inputs.tokens, context);
+            answer_loss_sum(logits, inputs.answers.tokens, model->vocabulary()).backward();
+          });
+        }
+        reducer.finish();
         gradients[recorded].push_back(parameters.gradients().clone());
       }
-      EXPECT_EQ(passes->graphs() > 0, recorded);
+      EXPECT_EQ(passes->recorded(), recorded ? 2U : 0U);
     }
+    EXPECT_EQ(sums[0], sums[1]);
+    EXPECT_EQ(sums[1] >= steps, group.size() > 1) << sums[1];
     for (size_t i = 0; i < gradients[0].size(); ++i) EXPECT_TRUE(torch::equal(gradients[0][i], gradients[1][i])) << i;
   }
 }
@@ -181,20 +204,60 @@ TEST_P(OnGpu, RanksTrainAsOneDoes) {
   const auto formed = group_of_all_workers("train-" + std::to_string(static_cast<int>(GetParam())));
   for (const auto& [precision, tolerance] :
        {std::pair{Precision::float32, 1e-4}, std::pair{Precision::float64, 1e-10}}) {
-    const Job job = tiny_job(GetParam(), precision);
-    const RankDifference difference = compare_with_one_rank(job, formed->group(), torch::kCUDA);
-    EXPECT_TRUE(difference.losses <= tolerance) << difference.losses;
-    EXPECT_TRUE(difference.weights <= tolerance) << difference.weights;
-    EXPECT_TRUE(difference.counts_equal);
-    if (mpi_test::transport().rank() == 0)
-      std::printf("%d ranks, %s, %s: losses %.1e, weights %.1e\n", formed->group().size(),
-                  std::string(name_of(GetParam())).c_str(), std::string(name_of(precision)).c_str(), difference.losses,
-                  difference.weights);
+    Job job = tiny_job(GetParam(), precision);
+    for (const int micro_batch_size : {0, 2}) {
+      job.train.micro_batch_size = micro_batch_size;
+      const RankDifference difference = compare_with_one_rank(job, formed->group(), torch::kCUDA);
+      EXPECT_TRUE(difference.losses <= tolerance) << difference.losses;
+      EXPECT_TRUE(difference.weights <= tolerance) << difference.weights;
+      EXPECT_TRUE(difference.counts_equal);
+      if (mpi_test::transport().rank() == 0)
+        std::printf("%d ranks, %s, %s, micro batch size %d: losses %.1e, weights %.1e\n", formed->group().size(),
+                    std::string(name_of(GetParam())).c_str(), std::string(name_of(precision)).c_str(), micro_batch_size,
+                    difference.losses, difference.weights);
+    }
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Architectures, OnGpu, ::testing::ValuesIn(architectures),
                          [](const auto& parameter) { return std::string(name_of(parameter.param)); });
+
+// By a call, in the thread of the backward pass, or by itself; while it is recorded, or while it repeats what was.
+TEST(Passes, GoOnAfterOneThatFailed) {
+  enum { as_it_is, lost, broken } fate = as_it_is;
+  const Job job = tiny_job(Architecture::rope, Precision::float32);
+  const TrainingInputs inputs = training_inputs(training_batch(Task(job.task), job.train, 0, 0, 2), 0, torch::kCUDA);
+  const torch::Tensor weight = torch::ones({1000}, torch::kCUDA).requires_grad_(true);
+  weight.mutable_grad() = torch::zeros_like(weight);
+  const auto passes = make_passes(torch::Device(torch::kCUDA, 0), true);
+  const auto work = [&](const TrainingInputs&) {
+    const torch::Tensor twice = 2 * weight;
+    twice.register_hook([&](const torch::Tensor&) {
+      passes->between([&] {
+        if (fate == lost) throw PeerLost("in a test");
+      });
+    });
+    twice.sum().backward();
+    if (fate == broken) throw Error("in a test");
+  };
+  const auto run = [&] { passes->run(inputs, /*calls=*/true, work); };
+  run();
+  run();
+  fate = lost;
+  EXPECT_THROW(run(), PeerLost);
+  fate = broken;
+  EXPECT_THROW(run(), Error);
+  EXPECT_EQ(passes->recorded(), 0U);
+  fate = as_it_is;
+  run();
+  EXPECT_EQ(passes->recorded(), 1U);
+  fate = lost;
+  EXPECT_THROW(run(), PeerLost);
+  fate = as_it_is;
+  weight.grad().zero_();
+  run();
+  EXPECT_TRUE((weight.grad() == 2).all().item<bool>());
+}
 
 TEST(DropoutMask, HasTheBitsOfTheCpu) {
   const torch::Tensor places = torch::tensor({int64_t{4}, int64_t{3}, int64_t{0}, int64_t{4}, int64_t{900}, int64_t{7},
@@ -213,9 +276,11 @@ TEST(DropoutMask, HasTheBitsOfTheCpu) {
 }
 
 // Notes when the first sum could begin, and when the default stream had done what came before the wait for all of them.
+// Without `overlaps`, no sum begins before the backward pass is queued.
 class TimedCollective final : public Collective {
  public:
-  explicit TimedCollective(Collective& nccl) : nccl_(dynamic_cast<NcclCollective&>(nccl)) {
+  explicit TimedCollective(Collective& nccl, bool overlaps = true)
+      : nccl_(dynamic_cast<NcclCollective&>(nccl)), overlaps_(overlaps) {
     for (cudaEvent_t* event : {&ready_, &begun_, &computed_}) cudaEventCreate(event);
   }
   ~TimedCollective() override {
@@ -227,7 +292,7 @@ class TimedCollective final : public Collective {
   void broadcast(void* data, size_t count, ElementType type, int root) override {
     nccl_.broadcast(data, count, type, root);
   }
-  bool overlaps() const override { return true; }
+  bool overlaps() const override { return overlaps_; }
   void start_all_reduce_sum(void* data, size_t count, ElementType type) override {
     if (sums++ == 0) {
       cudaEventRecord(ready_, nullptr);
@@ -253,6 +318,7 @@ class TimedCollective final : public Collective {
 
  private:
   NcclCollective& nccl_;
+  bool overlaps_;
   cudaEvent_t ready_{}, begun_{}, computed_{};
 };
 
@@ -265,12 +331,14 @@ TEST(GradientReducer, SumsBesideTheBackwardPass) {
     job.model.heads = 16;
     job.model.layers = architecture == Architecture::mamba ? 8 : 4;
     job.train.context_length = 220;
-    TimedCollective device(formed->group().device);
+    TimedCollective device(formed->group().device), afterwards(formed->group().device, /*overlaps=*/false);
     Trainer trainer(job, torch::kCUDA, {formed->group().host, device});
-    trainer.step();
-    trainer.step();
-    device.sums = 0;
-    trainer.step();
+    Trainer other(job, torch::kCUDA, {formed->group().host, afterwards});
+    for (int step = 0; step < 5; ++step) {
+      device.sums = 0;
+      EXPECT_EQ(trainer.step().loss, other.step().loss) << step;
+    }
+    EXPECT_EQ(trainer.captured_passes(), 1U);
     EXPECT_GE(device.sums, 3 + 1);  // buckets, and the loss
     EXPECT_GT(device.overlapped(), 0);
     if (device.rank() == 0)

@@ -129,15 +129,28 @@ TEST(GradientReducer, BeginsEachBucketOnceWhatItHoldsIsComplete) {
     device.sums.clear();
     reducer.complete_from(gradients.narrow(0, 95, 5));
     EXPECT_TRUE(device.sums.empty());
+    EXPECT_TRUE(reducer.begins_from(gradients.narrow(0, 60, 7)));
     reducer.complete_from(gradients.narrow(0, 60, 7));
     using Sums = std::vector<std::pair<float*, size_t>>;
     EXPECT_EQ(device.sums, (Sums{{begin + 90, 10}, {begin + 60, 30}}));
+    EXPECT_FALSE(reducer.begins_from(gradients.narrow(0, 31, 1)));
     reducer.complete_from(gradients.narrow(0, 31, 1));
     EXPECT_EQ(device.sums.size(), 2U);
     reducer.finish();
     EXPECT_EQ(device.sums, (Sums{{begin + 90, 10}, {begin + 60, 30}, {begin + 30, 30}, {begin, 30}}));
     EXPECT_EQ(device.joins, step + 1);
   }
+}
+
+// All ranks begin the same sums in the same order, also those that begin none in a backward pass.
+TEST(SumsOfAStep, ThatOfTheLossIsTheLast) {
+  SoloCollective host;
+  NotedCollective device;
+  Trainer trainer(tiny_job(Architecture::rope, Precision::float32), torch::kCPU, {host, device});
+  trainer.step();
+  ASSERT_EQ(device.sums.size(), 2U);
+  EXPECT_GT(device.sums[0].second, 1U);
+  EXPECT_EQ(device.sums[1].second, 1U);
 }
 
 // The gradients of a model's parameters, as they are when it says that those from one on are complete.
