@@ -42,12 +42,14 @@ TileMaps<D> tile_maps(const AttentionProblem& problem, const Element* array, int
   return tiles;
 }
 
-// Queues a kernel of pipeline P: a block for each multiprocessor. The items of about as many heads as keep these busy follow
-// one another, so that in turn a block has those with most and with least work.
+// Queues a kernel of pipeline P: a block for each multiprocessor. All heads' items with most work come first, so that
+// blocks end together; but of rows that few items cover, the heads of a round follow one another: then a block soon has an
+// item with least work after one with most, whose warpgroups work at the same time.
 template <class P, class Kernel, class... Arguments>
 void launch_pipeline(Kernel* kernel, AttentionProblem problem, cudaStream_t stream, const Arguments&... arguments) {
   const int blocks = std::min(P::Item::count(problem), multiprocessors());
-  problem.neighbors = std::max(1, blocks / P::Item::per_head(problem));
+  const int per_head = P::Item::per_head(problem);
+  problem.neighbors = per_head <= 4 ? std::max(1, blocks / per_head) : problem.batch * problem.heads;
   launch_attention(kernel, blocks, P::threads, sizeof(typename P::Shared), stream, problem, arguments...);
 }
 

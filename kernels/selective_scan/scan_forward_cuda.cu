@@ -23,13 +23,13 @@ void with_forward_tile(const ScanShape& shape, const F& f) {
   });
 }
 
-// Each of the two passes takes all chunks but one: two would be taken one after the other. Twice the blocks that run at
-// once: that evens out how long they take.
+// Each of the two passes takes all chunks but one: two would be taken one after the other. As many blocks as run at once,
+// five on each multiprocessor of an H100.
 ScanChunks forward_chunks(const ScanShape& shape) {
   int64_t count = 1;
   with_forward_tile(shape, [&](auto tile) {
     const int64_t blocks = shape.batch * channel_blocks<decltype(tile)>(shape);
-    if (blocks < few_scan_blocks) count = std::min(1 + 2 * many_scan_blocks / blocks, shape.time / least_chunk_steps);
+    if (blocks < few_scan_blocks) count = std::min(1 + 5 * 132 / blocks, shape.time / least_chunk_steps);
   });
   return cut_time(shape.time, count < 3 ? 1 : count);
 }
