@@ -11,7 +11,8 @@ namespace {
 
 // Own tiles: queries and dout; stages: keys and values.
 template <int D>
-using QueryPipeline = std::conditional_t<D <= 64, Pipeline<D, 3, 2, 6, 144, 72>, Pipeline<D, 2, 2, D <= 80 ? 6 : 3, 216, 72>>;
+using QueryPipeline =
+    std::conditional_t<D <= 64, Pipeline<D, 3, 2, 6, 144, 72>, Pipeline<D, 2, 2, D <= 80 ? 6 : 3, 216, 72>>;
 // Own tiles: keys and values; stages: queries and dout, and their log_sum and delta.
 template <int D>
 using KeyPipeline = std::conditional_t<D <= 80, Pipeline<D, 2, 2, 6, 216, 72>, Pipeline<D, 2, 2, 3, 240, 24>>;
@@ -29,8 +30,8 @@ __device__ Element* own_row(unsigned char* tile, int row, int column) {
   return P::OwnTile::template at<Element>(tile, row, column);
 }
 
-// The sums over d of out and dout for a lane's two rows. A row's four lanes share it. Pieces of `out` are asked for early:
-// they come from afar.
+// The sums over d of out and dout for a lane's two rows. A row's four lanes share it. Pieces of `out` are asked for
+// early: they come from afar.
 template <class Element, class P>
 struct SumsOfProducts {
   static constexpr int pieces = (P::D / 8 + 3) / 4;
@@ -264,7 +265,8 @@ __device__ void compute_key_gradients(const AttentionProblem& problem, const Bac
 
 template <class Element, class P>
 __global__ void __launch_bounds__(P::threads, 1)
-    query_gradient_kernel(const AttentionProblem problem, const __grid_constant__ BackwardArrays<Element, P::D> arrays) {
+    query_gradient_kernel(const AttentionProblem problem,
+                          const __grid_constant__ BackwardArrays<Element, P::D> arrays) {
   extern __shared__ __align__(1024) unsigned char memory[];
   auto& shared = *reinterpret_cast<typename P::Shared*>(memory);
   const bool turning = problem.rotary > 0;
@@ -332,8 +334,7 @@ __global__ void __launch_bounds__(P::threads, 1)
 #pragma unroll
         for (int i = 0; i < stage_rows / 32; ++i)
 #pragma unroll
-          for (int kind = 0; kind < 2; ++kind)
-            shared.sums[at][kind][threadIdx.x % 32 + i * 32] = sums[kind][i];
+          for (int kind = 0; kind < 2; ++kind) shared.sums[at][kind][threadIdx.x % 32 + i * 32] = sums[kind][i];
       });
   } else {
     take_registers<P::compute_registers>();
@@ -347,9 +348,13 @@ template <class Element, int D>
 void launch_hopper_backward(const AttentionProblem& problem, const Element* qkv, const Element* out,
                             const float* log_sum, const Element* dout, Element* dqkv, float* delta,
                             cudaStream_t stream) {
-  const BackwardArrays<Element, D> arrays{
-      tile_maps<D>(problem, qkv, 3), tile_maps<D>(problem, out, 1), tile_maps<D>(problem, dout, 1),
-      tile_maps<D>(problem, dqkv, 3), out, log_sum, delta};
+  const BackwardArrays<Element, D> arrays{tile_maps<D>(problem, qkv, 3),
+                                          tile_maps<D>(problem, out, 1),
+                                          tile_maps<D>(problem, dout, 1),
+                                          tile_maps<D>(problem, dqkv, 3),
+                                          out,
+                                          log_sum,
+                                          delta};
   const auto run = [&](auto pipeline, auto kernel) {
     using P = decltype(pipeline);
     launch_pipeline<P>(kernel, problem, stream, arrays);

@@ -88,8 +88,7 @@ void attention_backward_cuda(const AttentionShape& shape, const AttentionPositio
     constexpr int D = decltype(head)::value;
 #if RECITE_HOPPER
     if constexpr (has_hopper_kernels<D>)
-      if (on_hopper())
-        return launch_hopper_backward<Element, D>(problem, qkv, out, log_sum, dout, dqkv, delta, stream);
+      if (on_hopper()) return launch_hopper_backward<Element, D>(problem, qkv, out, log_sum, dout, dqkv, delta, stream);
 #endif
     if constexpr (D > 0)
       launch_attention_backward<Element, D>(problem, qkv, out, log_sum, dout, dqkv, delta, stream);

@@ -11,7 +11,8 @@ namespace recite::kernels {
 namespace {
 
 template <int D>
-using ForwardPipeline = std::conditional_t<D <= 64, Pipeline<D, 4, 1, 6, 112, 32>, Pipeline<D, 3, 1, D <= 80 ? 6 : 3, 144, 72>>;
+using ForwardPipeline =
+    std::conditional_t<D <= 64, Pipeline<D, 4, 1, 6, 112, 32>, Pipeline<D, 3, 1, D <= 80 ? 6 : 3, 144, 72>>;
 
 template <class Element, class P>
 __device__ void compute_items(const AttentionProblem& problem, const TileMaps<P::D>& out, float* log_sum,

@@ -3,9 +3,9 @@
 
 #include "kernels/attention/attention_tensor.h"
 
-#define RECITE_FOR_HOPPER_HEADS(apply)                                       \
-  apply(__nv_bfloat16, 64) apply(__nv_bfloat16, 80) apply(__nv_bfloat16, 128) \
-      apply(__half, 64) apply(__half, 80) apply(__half, 128)
+#define RECITE_FOR_HOPPER_HEADS(apply)                                                                            \
+  apply(__nv_bfloat16, 64) apply(__nv_bfloat16, 80) apply(__nv_bfloat16, 128) apply(__half, 64) apply(__half, 80) \
+      apply(__half, 128)
 
 namespace recite::kernels {
 

@@ -16,9 +16,18 @@ inline auto* tensor_map_encoder() {
     cudaDriverEntryPointQueryResult found{};
     check_cuda(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found),
                "attention");
+    if (found != cudaDriverEntryPointSuccess) throw std::runtime_error("attention on the GPU: the driver is too old");
     return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function);
   }();
   return encode;
+}
+
+// Unlike the runtime's functions the driver's want a context in the calling thread, which may be its first call: that
+// of autograd's thread, when a backward pass begins with attention.
+inline void have_context() {
+  int device = 0;
+  check_cuda(cudaGetDevice(&device), "attention");
+  check_cuda(cudaSetDevice(device), "attention");
 }
 
 // Of an array (B, T, heads, parts, D) of 16-bit numbers, whose heads and parts count as one.
@@ -28,23 +37,27 @@ TileMaps<D> tile_maps(const AttentionProblem& problem, const Element* array, int
   const cuuint64_t sizes[] = {D, rows, static_cast<cuuint64_t>(problem.time), static_cast<cuuint64_t>(problem.batch)};
   const cuuint64_t strides[] = {bytes, rows * bytes, problem.time * rows * bytes};
   TileMaps<D> tiles;
+  have_context();
   for (int i = 0; i < TileMaps<D>::count; ++i) {
     const cuuint32_t columns = i == 0 ? 64 : D % 64, box[] = {columns, 1, warpgroup_rows, 1}, steps[] = {1, 1, 1, 1};
     const CUresult made = tensor_map_encoder()(
-        &tiles.maps[i], std::is_same_v<Element, __half> ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-        4, const_cast<Element*>(array), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+        &tiles.maps[i],
+        std::is_same_v<Element, __half> ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4,
+        const_cast<Element*>(array), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
         columns == 64   ? CU_TENSOR_MAP_SWIZZLE_128B
         : columns == 32 ? CU_TENSOR_MAP_SWIZZLE_64B
                         : CU_TENSOR_MAP_SWIZZLE_32B,
         CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-    if (made != CUDA_SUCCESS) throw std::runtime_error("attention on the GPU: a map of a tensor was refused");
+    if (made != CUDA_SUCCESS)
+      throw std::runtime_error("attention on the GPU: the driver refused the map of a tensor, error " +
+                               std::to_string(made));
   }
   return tiles;
 }
 
 // Queues a kernel of pipeline P: a block for each multiprocessor. All heads' items with most work come first, so that
-// blocks end together; but of rows that few items cover, the heads of a round follow one another: then a block soon has an
-// item with least work after one with most, whose warpgroups work at the same time.
+// blocks end together; but of rows that few items cover, the heads of a round follow one another: then a block soon has
+// an item with least work after one with most, whose warpgroups work at the same time.
 template <class P, class Kernel, class... Arguments>
 void launch_pipeline(Kernel* kernel, AttentionProblem problem, cudaStream_t stream, const Arguments&... arguments) {
   const int blocks = std::min(P::Item::count(problem), multiprocessors());

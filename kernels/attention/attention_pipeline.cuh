@@ -1,7 +1,8 @@
 // How attention's kernels for Hopper share a multiprocessor. A grid has a block for each, which does its items - a tile
-// of one head's own rows - one after the other. Of the first warpgroup a thread has tiles copied: those of own rows and,
-// in stages, those of the other rows that they meet; three of its warps, in turns, prepare stages that have arrived: they
-// turn queries or keys (RoPE) and bring the sums of queries. The other warpgroups compute, each with 64 of the own rows.
+// of one head's own rows - one after the other. Of the first warpgroup a thread has tiles copied: those of own rows
+// and, in stages, those of the other rows that they meet; three of its warps, in turns, prepare stages that have
+// arrived: they turn queries or keys (RoPE) and bring the sums of queries. The other warpgroups compute, each with 64
+// of the own rows.
 #pragma once
 
 #include "kernels/attention/attention_work.cuh"
@@ -106,8 +107,8 @@ struct Pipeline {
     }
   };
 
-  // One thread: load_own(item, tile number, tile, first row, barrier) and load_stage(item, time, tile number, ...) start
-  // the copies of 64 rows.
+  // One thread: load_own(item, tile number, tile, first row, barrier) and load_stage(item, time, tile number, ...)
+  // start the copies of 64 rows.
   template <class LoadOwn, class LoadStage>
   __device__ static void copy(const AttentionProblem& problem, bool of_queries, bool preparing, Shared& shared,
                               const LoadOwn& load_own, const LoadStage& load_stage) {
@@ -178,8 +179,8 @@ struct WarpgroupPart {
 // The caller's warp's first row in its warpgroup.
 __device__ inline int row_of_warp() { return threadIdx.x % warpgroup_threads / 32 * 16; }
 
-// A warp turns rows first .. first + rows - 1 of a tile that begins at time `time`, once wait() is over. Angles come from
-// afar: the first are asked for before.
+// A warp turns rows first .. first + rows - 1 of a tile that begins at time `time`, once wait() is over. Angles come
+// from afar: the first are asked for before.
 template <int Width, class Tile, class Element, class Wait>
 __device__ void turn_rows_by(const AttentionProblem& problem, unsigned char* tile, int time, int first, int rows,
                              const Wait& wait) {
@@ -226,8 +227,8 @@ __device__ void turn_rows(const AttentionProblem& problem, unsigned char* tile, 
     turn_rows_by<1, Tile, Element>(problem, tile, time, first, rows, wait);
 }
 
-// Turns a computing warp's 16 own rows, from `first` on, of a tile from `time` on, and doubles what counts twice. All of
-// a warpgroup together, once wait() is over.
+// Turns a computing warp's 16 own rows, from `first` on, of a tile from `time` on, and doubles what counts twice. All
+// of a warpgroup together, once wait() is over.
 template <int Rows, int D, class Element, class Wait>
 __device__ void prepare_own_rows(const AttentionProblem& problem, unsigned char* tile, int time, int first,
                                  const Wait& wait) {

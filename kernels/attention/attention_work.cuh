@@ -14,8 +14,8 @@ __device__ inline float power_of_2(float x) {
   return y;
 }
 
-// A block's part: a tile of one head of one row, number `index` of all. Groups of heads whose arrays stay in the second-level cache follow one
-// another; within a group the tiles with the most work, rank 0, come first.
+// A block's part: a tile of one head of one row, number `index` of all. Groups of heads whose arrays stay in the
+// second-level cache follow one another; within a group the tiles with the most work, rank 0, come first.
 struct WorkItem {
   int batch, head, rank;
 

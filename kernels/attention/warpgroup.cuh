@@ -72,15 +72,17 @@ __device__ void settle(Fragment<N>& sums) {
 
 #define RECITE_SUMS_4(c, n) "+f"((c)[n][0]), "+f"((c)[n][1]), "+f"((c)[n][2]), "+f"((c)[n][3])
 #define RECITE_SUMS_8(c) RECITE_SUMS_4(c, 0), RECITE_SUMS_4(c, 1)
-#define RECITE_SUMS_32(c)                                                                                       \
+#define RECITE_SUMS_32(c)                                                                               \
   RECITE_SUMS_8(c), RECITE_SUMS_4(c, 2), RECITE_SUMS_4(c, 3), RECITE_SUMS_4(c, 4), RECITE_SUMS_4(c, 5), \
       RECITE_SUMS_4(c, 6), RECITE_SUMS_4(c, 7)
 #define RECITE_NAMES_8 "%0, %1, %2, %3, %4, %5, %6, %7"
-#define RECITE_NAMES_32                                                                                          \
-  RECITE_NAMES_8 ", %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, " \
-                 "%27, %28, %29, %30, %31"
+#define RECITE_NAMES_32                                                                                 \
+  RECITE_NAMES_8                                                                                        \
+      ", %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, " \
+      "%27, %28, %29, %30, %31"
 #define RECITE_WGMMA(columns, type, sums, operands, add) \
-  "{.reg .pred add; setp.ne.b32 add, " add ", 0;\n"      \
+  "{.reg .pred add; setp.ne.b32 add, " add               \
+  ", 0;\n"                                               \
   "wgmma.mma_async.sync.aligned.m64n" columns "k16.f32." type "." type " {" sums "}, " operands ";}"
 
 // c (64, 64) = a (64, 16) b (16, 64), with `add` +=; both operands' rows are the product's.
@@ -185,13 +187,10 @@ class Barrier {
   __device__ void start(int count) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(address()), "r"(count) : "memory");
   }
-  __device__ void arrive() {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address()) : "memory");
-  }
+  __device__ void arrive() { asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address()) : "memory"); }
   // Arrives, and has the completion wait for copies of so many bytes.
   __device__ void arrive_and_expect(int bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address()), "r"(bytes)
-                 : "memory");
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address()), "r"(bytes) : "memory");
   }
   // Whether completion number `completion`, from 0 on, has come, perhaps after a while; the barrier is at most one
   // further.
@@ -212,8 +211,8 @@ class Barrier {
   uint64_t state_;
 };
 
-// How 64 rows of D numbers of an array (B, T, heads, D) are copied, panel by panel: those of one head, from one time on.
-// Rows after the last time are read as zeros, and not written. One thread starts a copy.
+// How 64 rows of D numbers of an array (B, T, heads, D) are copied, panel by panel: those of one head, from one time
+// on. Rows after the last time are read as zeros, and not written. One thread starts a copy.
 template <int D>
 struct TileMaps {
   static constexpr int count = D % 64 == 0 ? 1 : 2;  // panels of 64 columns, and the rest
@@ -246,10 +245,10 @@ struct TileMaps {
     using Tile = SwizzledTile<D, Rows>;
 #pragma unroll
     for (int panel = 0; panel < Tile::panels; ++panel)
-      asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%1, %2, %3, %4}], [%5];" ::"l"(
-                       map<Tile>(panel)),
-                   "r"(panel * 64), "r"(head), "r"(time), "r"(batch), "r"(address<Tile>(tile, first, panel))
-                   : "memory");
+      asm volatile(
+          "cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%1, %2, %3, %4}], [%5];" ::"l"(map<Tile>(panel)),
+          "r"(panel * 64), "r"(head), "r"(time), "r"(batch), "r"(address<Tile>(tile, first, panel))
+          : "memory");
   }
   __device__ static void end_stores() {
     asm volatile("cp.async.bulk.commit_group;\ncp.async.bulk.wait_group.read 0;" ::: "memory");

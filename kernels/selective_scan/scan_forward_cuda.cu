@@ -23,8 +23,8 @@ void with_forward_tile(const ScanShape& shape, const F& f) {
   });
 }
 
-// Each of the two passes takes all chunks but one: two would be taken one after the other. As many blocks as run at once,
-// five on each multiprocessor of an H100.
+// Each of the two passes takes all chunks but one: two would be taken one after the other. As many blocks as run at
+// once, five on each multiprocessor of an H100.
 ScanChunks forward_chunks(const ScanShape& shape) {
   int64_t count = 1;
   with_forward_tile(shape, [&](auto tile) {

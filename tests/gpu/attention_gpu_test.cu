@@ -5,6 +5,7 @@
 #include <cstring>
 #include <random>
 #include <string>
+#include <thread>
 
 #include "kernels/attention/attention_cuda.h"
 #include "tests/gpu/device_array.h"
@@ -187,6 +188,30 @@ INSTANTIATE_TEST_SUITE_P(OtherHeads, AttentionOnGpu,
 TEST(AttentionOnGpuLong, IsNearFloat64) {
   expect_near_float64<__nv_bfloat16>({1, 8191, 1, 64, 16}, 1e-2);
   expect_near_float64<__nv_bfloat16>({1, 16384, 2, 32, 8, false, true}, 1e-2);
+}
+
+// More items than multiprocessors: blocks do several, one after the other, of rows and windows of all lengths.
+TEST(AttentionOnGpuMany, IsNearFloat64) {
+  for (const Case& c : {Case{24, 220, 16, 64, 16}, Case{24, 220, 16, 64, 0, false, true}, Case{12, 300, 12, 80, 20},
+                        Case{16, 220, 12, 128, 32, true}, Case{4, 1000, 16, 64, 64}}) {
+    SCOPED_TRACE(name_of_case({c, 0}));
+    expect_near_float64<__nv_bfloat16>(c, 1e-2);
+    expect_same_bits_twice<__nv_bfloat16>(c);
+  }
+}
+
+// As of autograd's thread, when a backward pass begins with attention.
+TEST(AttentionOnGpuThread, MayBeTheFirstCallOfItsThread) {
+  const Case c{1, 65, 2, 64, 16};
+  const Inputs in = Inputs::draw<__nv_bfloat16>(c);
+  const Kernel<__nv_bfloat16> kernel(c, in);
+  const DeviceArray<__nv_bfloat16> dqkv(kernel.dqkv.size());
+  std::thread([&] {
+    attention_backward_cuda(kernel.shape, kernel.position, kernel.qkv.data(), kernel.out.data(), kernel.log_sum.data(),
+                            kernel.dout.data(), dqkv.data(), kernel.delta.data(), nullptr);
+  }).join();
+  require_cuda(cudaDeviceSynchronize());
+  EXPECT_TRUE(same_bits(dqkv, kernel.dqkv));
 }
 
 // Tokens of rows one after the other, each row begun `lag` steps after the one before: out of each against the
