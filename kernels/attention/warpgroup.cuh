@@ -76,10 +76,10 @@ __device__ void settle(Fragment<N>& sums) {
   RECITE_SUMS_8(c), RECITE_SUMS_4(c, 2), RECITE_SUMS_4(c, 3), RECITE_SUMS_4(c, 4), RECITE_SUMS_4(c, 5), \
       RECITE_SUMS_4(c, 6), RECITE_SUMS_4(c, 7)
 #define RECITE_NAMES_8 "%0, %1, %2, %3, %4, %5, %6, %7"
-#define RECITE_NAMES_32                                                                                 \
-  RECITE_NAMES_8                                                                                        \
-      ", %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, " \
-      "%27, %28, %29, %30, %31"
+#define RECITE_NAMES_32                                                                             \
+  RECITE_NAMES_8                                                                                    \
+  ", %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, " \
+  "%27, %28, %29, %30, %31"
 #define RECITE_WGMMA(columns, type, sums, operands, add) \
   "{.reg .pred add; setp.ne.b32 add, " add               \
   ", 0;\n"                                               \
