@@ -1,7 +1,7 @@
 # CUDA kernels, when there is a CUDA toolkit. By default for what this machine's GPUs are; without one, for Ampere and
 # Hopper, and as PTX for what comes later.
 if(RECITE_CUDA)
-  set(RECITE_CUDA_ARCHITECTURES "" CACHE STRING "compute capabilities, as in CMAKE_CUDA_ARCHITECTURES; empty: see cmake/Cuda.cmake")
+  set(RECITE_CUDA_ARCHITECTURES "" CACHE STRING "compute capabilities by number, as 80-real;90; empty: see cmake/Cuda.cmake")
   set(CMAKE_CUDA_ARCHITECTURES "${RECITE_CUDA_ARCHITECTURES}")
   if(NOT CMAKE_CUDA_ARCHITECTURES)
     execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader OUTPUT_VARIABLE capabilities
@@ -37,8 +37,8 @@ function(recite_cuda_sources target)
 endfunction()
 
 # recite_hopper_sources(recite_attention attention_forward_hopper.cu ...), after recite_cuda_sources: compiles what uses
-# instructions of sm_90a alone, when Hopper is among the architectures; RECITE_HOPPER then tells the target's other CUDA
-# sources.
+# instructions of sm_90a alone, when 90 is among the architectures by number; RECITE_HOPPER then tells the target's other
+# CUDA sources.
 function(recite_hopper_sources target)
   if(NOT RECITE_CUDA OR NOT CMAKE_CUDA_ARCHITECTURES MATCHES "(^|;)90")
     return()

@@ -278,11 +278,12 @@ __global__ void __launch_bounds__(P::threads, 1)
           problem, true, turning, shared,
           [&](const auto& item, int i, unsigned char* tile, int first, Barrier& arrived) {
             const auto& [batch, head, rank] = item.work;
-            if (i == 0)
+            if (i == 0) {
               arrays.qkv.template load<P::own_rows>(tile, first, batch, item.own + first, head * 3, arrived);
-            else
+              arrays.out_map.prefetch(batch, item.own + first, head);
+            } else {
               arrays.dout.template load<P::own_rows>(tile, first, batch, item.own + first, head, arrived);
-            if (i == 0) arrays.out_map.prefetch(batch, item.own + first, head);
+            }
           },
           [&](const auto& item, int time, int i, unsigned char* tile, Barrier& arrived) {
             arrays.qkv.template load<stage_rows>(tile, 0, item.work.batch, time, item.work.head * 3 + 1 + i, arrived);
@@ -327,7 +328,7 @@ __global__ void __launch_bounds__(P::threads, 1)
         for (int i = 0; i < stage_rows / 32; ++i) {
           const int row = threadIdx.x % 32 + i * 32;
           const bool exists = time + row < problem.time;
-          sums[0][i] = exists ? arrays.log_sum[from + row] : 0;
+          sums[0][i] = exists ? arrays.log_sum[from + row] : INFINITY;  // weight 0, whatever its bias
           sums[1][i] = exists ? arrays.delta[from + row] : 0;
         }
         turn_rows<typename P::StageTile, Element>(problem, shared.stage[at][0], time, 0, stage_rows, wait);

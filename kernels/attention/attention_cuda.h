@@ -4,8 +4,9 @@
 //
 // Element is __nv_bfloat16, __half or float; sums, softmax, positions and log_sum are float32. With 16-bit elements and
 // head sizes 32, 64, 80 and 128 the products are on tensor cores (FlashAttention-2, Dao, arXiv 2307.08691, with the
-// rotation inside), where rotated queries and keys, probabilities and gradients of scores are rounded to Element; other
-// head sizes up to 256, and float, have a plain kernel.
+// rotation inside; on Hopper, but for head size 32, FlashAttention-3, Shah et al., arXiv 2407.08608), where rotated
+// queries and keys, probabilities and gradients of scores are rounded to Element; other head sizes up to 256, and
+// float, have a plain kernel.
 //
 // The work is queued on `stream`; nothing waits for it. Two runs give the same bits: no atomics, sums in a fixed order.
 // Throws std::invalid_argument for what is not supported, and std::runtime_error when CUDA refuses a launch.

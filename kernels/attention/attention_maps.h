@@ -3,6 +3,8 @@
 
 #include <cuda_fp16.h>
 
+#include <algorithm>
+
 #include "kernels/attention/attention_launch.h"
 #include "kernels/attention/attention_tensor.h"
 #include "kernels/attention/warpgroup.cuh"
@@ -22,8 +24,8 @@ inline auto* tensor_map_encoder() {
   return encode;
 }
 
-// Unlike the runtime's functions the driver's want a context in the calling thread, which may be its first call: that
-// of autograd's thread, when a backward pass begins with attention.
+// Unlike the runtime's functions the driver's want a current context. Autograd's thread has none when a backward pass
+// begins with attention; cudaSetDevice makes the device's current.
 inline void have_context() {
   int device = 0;
   check_cuda(cudaGetDevice(&device), "attention");
@@ -44,10 +46,8 @@ TileMaps<D> tile_maps(const AttentionProblem& problem, const Element* array, int
         &tiles.maps[i],
         std::is_same_v<Element, __half> ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4,
         const_cast<Element*>(array), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-        columns == 64   ? CU_TENSOR_MAP_SWIZZLE_128B
-        : columns == 32 ? CU_TENSOR_MAP_SWIZZLE_64B
-                        : CU_TENSOR_MAP_SWIZZLE_32B,
-        CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+        columns == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_32B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+        CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
     if (made != CUDA_SUCCESS)
       throw std::runtime_error("attention on the GPU: the driver refused the map of a tensor, error " +
                                std::to_string(made));
@@ -55,14 +55,16 @@ TileMaps<D> tile_maps(const AttentionProblem& problem, const Element* array, int
   return tiles;
 }
 
-// Queues a kernel of pipeline P: a block for each multiprocessor. All heads' items with most work come first, so that
-// blocks end together; but of rows that few items cover, the heads of a round follow one another: then a block soon has
-// an item with least work after one with most, whose warpgroups work at the same time.
+// Queues a kernel of pipeline P: a block for each multiprocessor. The items with most work of all heads come first, so
+// that blocks end together. But of short rows a head has few items, of unlike work for their warpgroups: those of about
+// as many heads as blocks have room for follow one another, so that a block soon has unlike ones, whose warpgroups
+// overlap.
 template <class P, class Kernel, class... Arguments>
 void launch_pipeline(Kernel* kernel, AttentionProblem problem, cudaStream_t stream, const Arguments&... arguments) {
   const int blocks = std::min(P::Item::count(problem), multiprocessors());
+  constexpr int few = 4;
   const int per_head = P::Item::per_head(problem);
-  problem.neighbors = per_head <= 4 ? std::max(1, blocks / per_head) : problem.batch * problem.heads;
+  problem.neighbors = per_head <= few ? std::max(1, blocks / per_head) : problem.batch * problem.heads;
   launch_attention(kernel, blocks, P::threads, sizeof(typename P::Shared), stream, problem, arguments...);
 }
 

@@ -48,8 +48,8 @@ __device__ inline void arrive_of_warp(Barrier& barrier) {
 
 constexpr int preparing_warps = 3;  // all of the first warpgroup but its first
 
-// An item: own rows from time `own` on, and the tiles [first, last) of the rows that some of them meet. Those with most
-// work come first.
+// An item: own rows from time `own` on, and the tiles [first, last) of the rows that some of them meet. Of a head those
+// with most work, but for its window, come first.
 template <int OwnRows>
 struct PipelineItem {
   WorkItem work;
@@ -79,7 +79,8 @@ struct Pipeline {
   static constexpr int D = D_, computing = Computing, own_rows = Computing * warpgroup_rows, own_tiles = OwnTiles;
   static constexpr int stages = Stages, threads = (Computing + 1) * warpgroup_threads;
   static constexpr int compute_registers = ComputeRegisters, copy_registers = CopyRegisters;
-  // So that a preparing warp waits for every use of its stages, and never for one of which it has not seen the last.
+  // So that a stage is always prepared by the same warp, which then waits for each of its completions and cannot
+  // mistake one for the one after next.
   static_assert(Stages % preparing_warps == 0);
 
   using OwnTile = SwizzledTile<D, own_rows>;
@@ -133,10 +134,10 @@ struct Pipeline {
     }
   }
 
-  // Preparing warps: prepare(item, time, stage, wait) calls wait() until the stage has arrived.
-  template <class Prepare>
+  // Preparing warps: one(item, time, stage, wait) calls wait() until the stage has arrived.
+  template <class PrepareStage>
   __device__ static void prepare(const AttentionProblem& problem, bool of_queries, Shared& shared,
-                                 const Prepare& prepare) {
+                                 const PrepareStage& one) {
     Turns turns(Item::count(problem));
     Stage<Stages> stage;
     int until = threadIdx.x / 32 - 1;  // this warp's turn
@@ -145,7 +146,7 @@ struct Pipeline {
       for (int t = item.first; t < item.last; ++t, stage.next()) {
         if (--until >= 0) continue;
         until = preparing_warps - 1;
-        prepare(item, t * stage_rows, stage.at, [&] { shared.arrived[stage.at].wait(stage.turn); });
+        one(item, t * stage_rows, stage.at, [&] { shared.arrived[stage.at].wait(stage.turn); });
         show_to_products();
         shared.full[stage.at].arrive();
       }

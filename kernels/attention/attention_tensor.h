@@ -18,7 +18,7 @@ struct AttentionProblem {
   const float *cos, *sin, *slope;
   const int64_t* window;
   float scale;    // 1 / sqrt(d)
-  int neighbors;  // heads whose blocks are next to each other in the grid: WorkItem in attention_work.cuh
+  int neighbors;  // heads whose parts of the work follow one another: WorkItem in attention_work.cuh
 };
 
 template <class Element, int D>

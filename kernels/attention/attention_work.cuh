@@ -14,8 +14,8 @@ __device__ inline float power_of_2(float x) {
   return y;
 }
 
-// A block's part: a tile of one head of one row, number `index` of all. Groups of heads whose arrays stay in the
-// second-level cache follow one another; within a group the tiles with the most work, rank 0, come first.
+// A part of the work, a block's or one of its items: a tile of one head of one row, number `index` of all. Groups of
+// `neighbors` heads follow one another; within a group the tiles with the most work, rank 0, come first.
 struct WorkItem {
   int batch, head, rank;
 
@@ -43,8 +43,8 @@ struct Band {
   int low, high;
 
   __device__ static int window(const AttentionProblem& problem, int head) {
-    return problem.window ? static_cast<int>(min(problem.window[head], static_cast<int64_t>(problem.time)))
-                          : problem.time;
+    if (!problem.window) return problem.time;
+    return static_cast<int>(max(int64_t{0}, min(problem.window[head], static_cast<int64_t>(problem.time))));
   }
   __device__ static Band of_query(int window) { return {-window, 0}; }
   __device__ static Band of_key(int window) { return {0, window}; }

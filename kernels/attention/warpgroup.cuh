@@ -14,7 +14,7 @@ constexpr int warpgroup_threads = 128, warpgroup_rows = 64;
 // The number of the caller's warpgroup, as the compiler knows to be the same for a whole warp.
 __device__ inline int warpgroup() { return __shfl_sync(~0u, threadIdx.x / warpgroup_threads, 0); }
 
-// Rows of D 16-bit numbers, a multiple of 16, in panels of 64 columns, of which the last may have 32 or 16. The 16-byte
+// Rows of D 16-bit numbers in panels of 64 columns, of which the last may have 16. The 16-byte
 // pieces of a panel's row change places by the row, so that 8 rows on end lie in different banks: the swizzles that
 // wgmma knows. A tile begins at a multiple of 1024 bytes.
 template <int D, int Rows>
@@ -50,7 +50,7 @@ struct SwizzledTile {
   // distance of 8 rows, and the swizzle.
   __device__ static uint64_t operand(uint32_t address, int offset, int panel) {
     const int columns = panel_columns(panel);
-    const uint32_t swizzle = columns == 64 ? 1 : columns == 32 ? 2 : 3;
+    const uint32_t swizzle = columns == 64 ? 1 : 3;
     const uint32_t lower = (address >> 4) + (offset >> 4) + (1 << 16), upper = (columns * 16 >> 4) | swizzle << 30;
     return static_cast<uint64_t>(upper) << 32 | lower;
   }
@@ -167,6 +167,7 @@ __device__ inline void show_to_products() { asm volatile("fence.proxy.async.shar
 
 // Threads of one warpgroup; barrier 0 is __syncthreads.
 __device__ inline void wait_for_warpgroup() {
+  __syncwarp();
   asm volatile("bar.sync %0, 128;" ::"r"(threadIdx.x / warpgroup_threads + 1) : "memory");
 }
 
@@ -192,8 +193,8 @@ class Barrier {
   __device__ void arrive_and_expect(int bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address()), "r"(bytes) : "memory");
   }
-  // Whether completion number `completion`, from 0 on, has come, perhaps after a while; the barrier is at most one
-  // further.
+  // Whether completion number `completion`, from 0 on, has come, perhaps after a while; number -1 always has. The one
+  // before it must have come, the one after the next not.
   __device__ bool completed(int completion) {
     uint32_t done = 0;
     asm volatile("{.reg .pred done; mbarrier.try_wait.parity.shared::cta.b64 done, [%1], %2; selp.u32 %0, 1, 0, done;}"
@@ -215,7 +216,8 @@ class Barrier {
 // on. Rows after the last time are read as zeros, and not written. One thread starts a copy.
 template <int D>
 struct TileMaps {
-  static constexpr int count = D % 64 == 0 ? 1 : 2;  // panels of 64 columns, and the rest
+  static constexpr int count =
+      D % 64 == 0 ? 1 : 2;  // one for all panels of 64 columns, one for the last if it has less
   CUtensorMap maps[count];
 
   // To a SwizzledTile<D, Rows>, its rows from `first` on; `barrier` expects the bytes.
@@ -239,7 +241,8 @@ struct TileMaps {
                    "r"(panel * 64), "r"(head), "r"(time), "r"(batch)
                    : "memory");
   }
-  // From there; until end_stores() the tile is not to be touched.
+  // From there. The tile may be written again after end_stores(), by which the calling thread's stores have read
+  // theirs.
   template <int Rows>
   __device__ void store(unsigned char* tile, int first, int batch, int time, int head) const {
     using Tile = SwizzledTile<D, Rows>;

@@ -200,6 +200,37 @@ TEST(AttentionOnGpuMany, IsNearFloat64) {
   }
 }
 
+// A row's numbers do not depend on which block does which of its parts, and after what.
+TEST(AttentionOnGpuMany, RowsHaveTheBitsOfOneAlone) {
+  for (const Case& c : {Case{1, 70, 5, 64, 16, false, true}, Case{1, 220, 5, 64}, Case{1, 220, 5, 80, 20},
+                        Case{1, 220, 5, 128, 32, true}, Case{1, 1134, 5, 64, 16, false, true}}) {
+    SCOPED_TRACE(name_of_case({c, 0}));
+    const int64_t rows = 60;
+    const Inputs in = Inputs::draw<__nv_bfloat16>(c);
+    const Kernel<__nv_bfloat16> one(c, in);
+    Inputs repeated = in;
+    for (int64_t row = 1; row < rows; ++row) {
+      repeated.qkv.insert(repeated.qkv.end(), in.qkv.begin(), in.qkv.end());
+      repeated.dout.insert(repeated.dout.end(), in.dout.begin(), in.dout.end());
+    }
+    Case many = c;
+    many.batch = rows;
+    const Kernel<__nv_bfloat16> all(many, repeated);
+    const auto expect_repeated = [rows](const auto& array, const auto& first) {
+      const auto elements = array.elements(), expected = first.elements();
+      for (int64_t row = 0; row < rows; ++row)
+        EXPECT_EQ(std::memcmp(elements.data() + row * expected.size(), expected.data(),
+                              expected.size() * sizeof(expected[0])),
+                  0)
+            << "row " << row;
+    };
+    expect_repeated(all.out, one.out);
+    expect_repeated(all.log_sum, one.log_sum);
+    expect_repeated(all.delta, one.delta);
+    expect_repeated(all.dqkv, one.dqkv);
+  }
+}
+
 // As of autograd's thread, when a backward pass begins with attention.
 TEST(AttentionOnGpuThread, MayBeTheFirstCallOfItsThread) {
   const Case c{1, 65, 2, 64, 16};
