@@ -2,6 +2,7 @@
 // has a block for a tile of queries, whose gradients (and delta) it finds going through the keys that they see; the
 // second one for a tile of keys, for the gradients of keys and values, going through the queries that see them. Each
 // computes the weights again: 7 products in all. Each warp has 16 of the block's own rows.
+#include "kernels/attention/attention_delta.cuh"
 #include "kernels/attention/attention_launch.h"
 #include "kernels/attention/attention_work.cuh"
 
@@ -30,45 +31,6 @@ struct BackwardArrays {
   const float* log_sum;
   Element* dqkv;
   float* delta;
-};
-
-// The sums over d of out and dout for a lane's two rows. Its pieces of `out` are asked for early: they come from afar.
-template <class Element, int D>
-struct SumsOfProducts {
-  static constexpr int pieces = (D / 8 + 3) / 4;
-  uint4 out[2][pieces];
-
-  __device__ SumsOfProducts(const Element* from, int64_t stride, int rows) {
-    const int lane = threadIdx.x % 32;
-#pragma unroll
-    for (int half = 0; half < 2; ++half)
-#pragma unroll
-      for (int i = 0; i < pieces; ++i) {
-        const int row = half * 8 + lane / 4, column = (i * 4 + lane % 4) * 8;
-        out[half][i] =
-            row < rows && column < D ? *reinterpret_cast<const uint4*>(from + row * stride + column) : uint4{};
-      }
-  }
-  // `dout`: the warp's rows of a tile.
-  __device__ void with(const Element* dout, float (&sums)[2]) const {
-    const int lane = threadIdx.x % 32;
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      sums[half] = 0;
-#pragma unroll
-      for (int i = 0; i < pieces; ++i) {
-        const int row = half * 8 + lane / 4, column = (i * 4 + lane % 4) * 8;
-        if (column >= D) continue;
-        const uint4 piece = *reinterpret_cast<const uint4*>(dout + row * tile_stride<D> + column);
-#pragma unroll
-        for (int k = 0; k < 8; ++k)
-          sums[half] += static_cast<float>(reinterpret_cast<const Element*>(&out[half][i])[k]) *
-                        static_cast<float>(reinterpret_cast<const Element*>(&piece)[k]);
-      }
-      sums[half] += __shfl_xor_sync(~0u, sums[half], 1);
-      sums[half] += __shfl_xor_sync(~0u, sums[half], 2);
-    }
-  }
 };
 
 template <class Element, int D>
@@ -119,7 +81,10 @@ __global__ void __launch_bounds__(tile_threads, Backward<D>::query_blocks)
   wait_for_copies<W::stages - 1>();
   __syncwarp();
   prepare_own_tile<W::own, D>(problem, queries, own);
-  products.with(dout + warp_row * tile_stride<D>, delta);
+  const auto dout_at = [rows = dout + warp_row * tile_stride<D>](int r, int column) {
+    return rows + r * tile_stride<D> + column;
+  };
+  products.with(dout_at, delta);
 #pragma unroll
   for (int half = 0; half < 2; ++half)
     if (const int t = row + half * 8 + lane / 4; lane % 4 == 0 && t < problem.time)

@@ -1,5 +1,6 @@
 // The backward on Hopper's tensor cores (wgmma), in the pipeline of attention_pipeline.cuh: as in attention_backward.cu
 // two kernels that share no sums. In the first own rows are queries, in the second keys and values.
+#include "kernels/attention/attention_delta.cuh"
 #include "kernels/attention/attention_hopper.h"
 #include "kernels/attention/attention_launch.h"
 #include "kernels/attention/attention_maps.h"
@@ -29,45 +30,6 @@ template <class P, class Element>
 __device__ Element* own_row(unsigned char* tile, int row, int column) {
   return P::OwnTile::template at<Element>(tile, row, column);
 }
-
-// The sums over d of out and dout for a lane's two rows. A row's four lanes share it. Pieces of `out` are asked for
-// early: they come from afar.
-template <class Element, class P>
-struct SumsOfProducts {
-  static constexpr int pieces = (P::D / 8 + 3) / 4;
-  uint4 out[2][pieces] = {};
-
-  __device__ SumsOfProducts(const AttentionProblem& problem, const Element* from, int rows) {
-    const int lane = threadIdx.x % 32;
-#pragma unroll
-    for (int half = 0; half < 2; ++half)
-#pragma unroll
-      for (int i = 0; i < pieces; ++i)
-        if (const int row = half * 8 + lane / 4, column = (i * 4 + lane % 4) * 8; row < rows && column < P::D)
-          out[half][i] =
-              *reinterpret_cast<const uint4*>(from + static_cast<int64_t>(row) * problem.heads * P::D + column);
-  }
-  // `dout`: the tile in which the warp's rows begin at `first`.
-  __device__ void with(unsigned char* dout, int first, float (&sums)[2]) const {
-    const int lane = threadIdx.x % 32;
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      sums[half] = 0;
-#pragma unroll
-      for (int i = 0; i < pieces; ++i) {
-        const int row = half * 8 + lane / 4, column = (i * 4 + lane % 4) * 8;
-        if (column >= P::D) continue;
-        const uint4 piece = *reinterpret_cast<const uint4*>(own_row<P, Element>(dout, first + row, column));
-#pragma unroll
-        for (int k = 0; k < 8; ++k)
-          sums[half] += static_cast<float>(reinterpret_cast<const Element*>(&out[half][i])[k]) *
-                        static_cast<float>(reinterpret_cast<const Element*>(&piece)[k]);
-      }
-      sums[half] += __shfl_xor_sync(~0u, sums[half], 1);
-      sums[half] += __shfl_xor_sync(~0u, sums[half], 2);
-    }
-  }
-};
 
 // Turns a warp's 16 own gradients, from `first` on, back, and has the warpgroup's written to where the rows themselves
 // lie in `maps`: part 0, 1 or 2 of (B, T, H, 3, d).
@@ -115,8 +77,8 @@ __device__ void compute_query_gradients(const AttentionProblem& problem, const B
           dweights, shared_address(dout), part.first, shared_address(shared.stage[stage.at][1]));
       end_group_of_products();
     };
-    const SumsOfProducts<Element, P> products(problem, arrays.out + item.work.template at<D, 1>(problem, row, 0),
-                                              problem.time - row);
+    const SumsOfProducts<Element, D> products(arrays.out + item.work.template at<D, 1>(problem, row, 0),
+                                              static_cast<int64_t>(problem.heads) * D, problem.time - row);
     P::skip(shared, stage, part.begin - item.first);
     if (part.begin < part.end) {
 #pragma unroll
@@ -124,7 +86,7 @@ __device__ void compute_query_gradients(const AttentionProblem& problem, const B
         if (const int t = row + half * 8 + lane / 4; t < problem.time) log_sum[half] = arrays.log_sum[sums + t];
       prepare_own_rows<P::own_rows, D, Element>(problem, queries, item.own, first,
                                                 [&] { shared.full[stage.at].wait(stage.turn); });
-      products.with(dout, first, delta);
+      products.with([&](int r, int c) { return own_row<P, Element>(dout, first + r, c); }, delta);
 #pragma unroll
       for (int half = 0; half < 2; ++half)
         if (const int t = row + half * 8 + lane / 4; lane % 4 == 0 && t < problem.time)
@@ -356,12 +318,10 @@ void launch_hopper_backward(const AttentionProblem& problem, const Element* qkv,
                                           out,
                                           log_sum,
                                           delta};
-  const auto run = [&](auto pipeline, auto kernel) {
-    using P = decltype(pipeline);
-    launch_pipeline<P>(kernel, problem, stream, arrays);
-  };
-  run(QueryPipeline<D>(), query_gradient_kernel<Element, QueryPipeline<D>>);
-  run(KeyPipeline<D>(), key_gradient_kernel<Element, KeyPipeline<D>>);
+  using ForQueries = QueryPipeline<D>;
+  using ForKeys = KeyPipeline<D>;
+  launch_pipeline<ForQueries>(query_gradient_kernel<Element, ForQueries>, problem, stream, arrays);
+  launch_pipeline<ForKeys>(key_gradient_kernel<Element, ForKeys>, problem, stream, arrays);
 }
 
 #define RECITE_INSTANTIATE(Element, D)                                                                      \

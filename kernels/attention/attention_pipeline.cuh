@@ -76,7 +76,7 @@ struct PipelineItem {
 // the first is to be turned.
 template <int D_, int Computing, int OwnTiles, int Stages, int ComputeRegisters, int CopyRegisters>
 struct Pipeline {
-  static constexpr int D = D_, computing = Computing, own_rows = Computing * warpgroup_rows, own_tiles = OwnTiles;
+  static constexpr int D = D_, computing = Computing, own_rows = Computing * warpgroup_rows;
   static constexpr int stages = Stages, threads = (Computing + 1) * warpgroup_threads;
   static constexpr int compute_registers = ComputeRegisters, copy_registers = CopyRegisters;
   // So that a stage is always prepared by the same warp, which then waits for each of its completions and cannot

@@ -14,9 +14,9 @@ constexpr int warpgroup_threads = 128, warpgroup_rows = 64;
 // The number of the caller's warpgroup, as the compiler knows to be the same for a whole warp.
 __device__ inline int warpgroup() { return __shfl_sync(~0u, threadIdx.x / warpgroup_threads, 0); }
 
-// Rows of D 16-bit numbers in panels of 64 columns, of which the last may have 16. The 16-byte
-// pieces of a panel's row change places by the row, so that 8 rows on end lie in different banks: the swizzles that
-// wgmma knows. A tile begins at a multiple of 1024 bytes.
+// Rows of D 16-bit numbers in panels of 64 columns, of which the last may have 16. The 16-byte pieces of a panel's row
+// change places by the row, so that 8 rows on end lie in different banks: the swizzles that wgmma knows. A tile begins
+// at a multiple of 1024 bytes.
 template <int D, int Rows>
 struct SwizzledTile {
   static constexpr int panels = (D + 63) / 64, bytes = Rows * D * 2;
@@ -193,19 +193,16 @@ class Barrier {
   __device__ void arrive_and_expect(int bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address()), "r"(bytes) : "memory");
   }
-  // Whether completion number `completion`, from 0 on, has come, perhaps after a while; number -1 always has. The one
-  // before it must have come, the one after the next not.
-  __device__ bool completed(int completion) {
-    uint32_t done = 0;
-    asm volatile("{.reg .pred done; mbarrier.try_wait.parity.shared::cta.b64 done, [%1], %2; selp.u32 %0, 1, 0, done;}"
-                 : "=r"(done)
-                 : "r"(address()), "r"(completion & 1)
-                 : "memory");
-    return done;
-  }
+  // Until completion number `completion`, from 0 on, has come; number -1 always has. The one before it must have come,
+  // the one after the next not.
   __device__ void wait(int completion) {
-    while (!completed(completion)) {
-    }
+    uint32_t done = 0;
+    while (!done)
+      asm volatile(
+          "{.reg .pred done; mbarrier.try_wait.parity.shared::cta.b64 done, [%1], %2; selp.u32 %0, 1, 0, done;}"
+          : "=r"(done)
+          : "r"(address()), "r"(completion & 1)
+          : "memory");
   }
 
  private:
