@@ -54,10 +54,8 @@ __device__ void compute_query_gradients(const AttentionProblem& problem, const B
   constexpr int D = P::D, N = stage_rows / 8;
   const float scale = problem.scale * log2_of_e;
   const int group = warpgroup() - 1, lane = threadIdx.x % 32;
-  Turns turns(P::Item::count(problem));
   Stage<P::stages> stage;
-  int number = 0;
-  for (int index; (index = turns.next()) >= 0; ++number) {
+  for (int number = 0, index; (index = shared.item_of(number)) >= 0; ++number) {
     const typename P::Item item(problem, index, true);
     const WarpgroupPart part(problem, item, (group + number) % P::computing);
     const int first = part.first + row_of_warp(), row = item.own + first;
@@ -141,10 +139,8 @@ __device__ void compute_key_gradients(const AttentionProblem& problem, const Bac
   constexpr int D = P::D, N = stage_rows / 8;
   const float scale = problem.scale * log2_of_e;
   const int group = warpgroup() - 1, lane = threadIdx.x % 32;
-  Turns turns(P::Item::count(problem));
   Stage<P::stages> stage;
-  int number = 0;
-  for (int index; (index = turns.next()) >= 0; ++number) {
+  for (int number = 0, index; (index = shared.item_of(number)) >= 0; ++number) {
     const typename P::Item item(problem, index, false);
     const WarpgroupPart part(problem, item, (group + number) % P::computing);
     const int first = part.first + row_of_warp(), row = item.own + first;

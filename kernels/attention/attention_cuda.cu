@@ -18,7 +18,8 @@ constexpr int64_t longest_time = 16384;
 constexpr int64_t bytes_of_neighbors = 64 << 20;  // of qkv: keys and values stay in the second-level cache
 
 template <class Element>
-AttentionProblem problem_of(const AttentionShape& shape, const AttentionPosition<float>& position) {
+AttentionProblem problem_of(const AttentionShape& shape, const AttentionPosition<float>& position,
+                            unsigned* items_taken) {
   require_supported(shape.batch, shape.heads, shape.head, position);
   require(shape.time > 0 && shape.time <= longest_time,
           "time " + std::to_string(shape.time) + " is not in 1 .. " + std::to_string(longest_time));
@@ -35,7 +36,8 @@ AttentionProblem problem_of(const AttentionShape& shape, const AttentionPosition
           .slope = position.slope,
           .window = position.window,
           .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(shape.head))),
-          .neighbors = static_cast<int>(std::max<int64_t>(1, bytes_of_neighbors / bytes))};
+          .neighbors = static_cast<int>(std::max<int64_t>(1, bytes_of_neighbors / bytes)),
+          .items_taken = items_taken};
 }
 
 // Calls run(std::integral_constant<int, d>()) with the head size, if it has tensor-core kernels; else run(0).
@@ -62,8 +64,8 @@ void with_tensor_head(int64_t head, Run run) {
 
 template <class Element>
 void attention_forward_cuda(const AttentionShape& shape, const AttentionPosition<float>& position, const Element* qkv,
-                            Element* out, float* log_sum, cudaStream_t stream) {
-  const AttentionProblem problem = problem_of<Element>(shape, position);
+                            Element* out, float* log_sum, unsigned* items_taken, cudaStream_t stream) {
+  const AttentionProblem problem = problem_of<Element>(shape, position, items_taken);
   require_aligned(qkv, out, position.cos, position.sin);
   with_tensor_head<Element>(shape.head, [&](auto head) {
     constexpr int D = decltype(head)::value;
@@ -81,8 +83,8 @@ void attention_forward_cuda(const AttentionShape& shape, const AttentionPosition
 template <class Element>
 void attention_backward_cuda(const AttentionShape& shape, const AttentionPosition<float>& position, const Element* qkv,
                              const Element* out, const float* log_sum, const Element* dout, Element* dqkv, float* delta,
-                             cudaStream_t stream) {
-  const AttentionProblem problem = problem_of<Element>(shape, position);
+                             unsigned* items_taken, cudaStream_t stream) {
+  const AttentionProblem problem = problem_of<Element>(shape, position, items_taken);
   require_aligned(qkv, out, dout, dqkv, position.cos, position.sin);
   with_tensor_head<Element>(shape.head, [&](auto head) {
     constexpr int D = decltype(head)::value;
@@ -97,11 +99,12 @@ void attention_backward_cuda(const AttentionShape& shape, const AttentionPositio
   });
 }
 
-#define RECITE_INSTANTIATE(Element)                                                                             \
-  template void attention_forward_cuda(const AttentionShape&, const AttentionPosition<float>&, const Element*,  \
-                                       Element*, float*, cudaStream_t);                                         \
-  template void attention_backward_cuda(const AttentionShape&, const AttentionPosition<float>&, const Element*, \
-                                        const Element*, const float*, const Element*, Element*, float*, cudaStream_t);
+#define RECITE_INSTANTIATE(Element)                                                                                \
+  template void attention_forward_cuda(const AttentionShape&, const AttentionPosition<float>&, const Element*,     \
+                                       Element*, float*, unsigned*, cudaStream_t);                                 \
+  template void attention_backward_cuda(const AttentionShape&, const AttentionPosition<float>&, const Element*,    \
+                                        const Element*, const float*, const Element*, Element*, float*, unsigned*, \
+                                        cudaStream_t);
 RECITE_INSTANTIATE(__nv_bfloat16)
 RECITE_INSTANTIATE(__half)
 RECITE_INSTANTIATE(float)

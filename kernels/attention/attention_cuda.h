@@ -8,7 +8,11 @@
 // queries and keys, probabilities and gradients of scores are rounded to Element; other head sizes up to 256, and
 // float, have a plain kernel.
 //
-// The work is queued on `stream`; nothing waits for it. Two runs give the same bits: no atomics, sums in a fixed order.
+// `items_taken` is a number in device memory that is 0: blocks count in it what they take of the work, and leave it at
+// 0. Calls that may run at the same time have one each.
+//
+// The work is queued on `stream`; nothing waits for it. Two runs give the same bits: sums are made in a fixed order,
+// whoever makes them.
 // Throws std::invalid_argument for what is not supported, and std::runtime_error when CUDA refuses a launch.
 #pragma once
 
@@ -23,13 +27,13 @@ namespace recite::kernels {
 // qkv (B, T, H, 3, d) -> out (B, T, H, d), log_sum (B, H, T) as on the CPU, or null.
 template <class Element>
 void attention_forward_cuda(const AttentionShape& shape, const AttentionPosition<float>& position, const Element* qkv,
-                            Element* out, float* log_sum, cudaStream_t stream);
+                            Element* out, float* log_sum, unsigned* items_taken, cudaStream_t stream);
 
 // Writes dqkv (B, T, H, 3, d), and into `delta` (B, H, T), a workspace, the sums over d of out dout.
 template <class Element>
 void attention_backward_cuda(const AttentionShape& shape, const AttentionPosition<float>& position, const Element* qkv,
                              const Element* out, const float* log_sum, const Element* dout, Element* dqkv, float* delta,
-                             cudaStream_t stream);
+                             unsigned* items_taken, cudaStream_t stream);
 
 // The step of decoding of attention.h. `workspace`: attention_decode_workspace(shape) numbers.
 template <class Element>

@@ -20,10 +20,8 @@ __device__ void compute_items(const AttentionProblem& problem, const TileMaps<P:
   constexpr int D = P::D;
   const float scale = problem.scale * log2_of_e;
   const int group = warpgroup() - 1;
-  Turns turns(P::Item::count(problem));
   Stage<P::stages> stage;
-  int number = 0;
-  for (int index; (index = turns.next()) >= 0; ++number) {
+  for (int number = 0, index; (index = shared.item_of(number)) >= 0; ++number) {
     const typename P::Item item(problem, index, true);
     const WarpgroupPart part(problem, item, (group + number) % P::computing);  // in turns: later queries see more keys
     const int first = part.first + row_of_warp(), row = item.own + first;

@@ -1,5 +1,5 @@
-// How attention's kernels for Hopper share a multiprocessor. A grid has a block for each, which does its items - a tile
-// of one head's own rows - one after the other. Of the first warpgroup a thread has tiles copied: those of own rows
+// How attention's kernels for Hopper share a multiprocessor. A grid has a block for each, which takes items - a tile
+// of one head's own rows - until none is left. Of the first warpgroup a thread has tiles copied: those of own rows
 // and, in stages, those of the other rows that they meet; three of its warps, in turns, prepare stages that have
 // arrived: they turn queries or keys (RoPE) and bring the sums of queries. The other warpgroups compute, each with 64
 // of the own rows.
@@ -12,21 +12,13 @@ namespace recite::kernels {
 
 constexpr int stage_rows = 64;  // of a tile of the rows that are gone through
 
-// The items of a block, to and fro over the blocks: as their work falls, blocks have about the same in the end.
-class Turns {
- public:
-  __device__ explicit Turns(int items) : items_(items) {}
-  // The next item, or -1.
-  __device__ int next() {
-    const int blocks = gridDim.x, block = blockIdx.x;
-    const int item = turn_ * blocks + (turn_ % 2 ? blocks - 1 - block : block);
-    ++turn_;
-    return item < items_ ? item : -1;
-  }
-
- private:
-  int items_, turn_ = 0;
-};
+// The next item for the caller's block, or -1. Blocks come for items when they have time, so that they end together,
+// and one that other work keeps from its multiprocessor is not waited for. Each comes once more than it gets one: then
+// the counter is 0 again.
+__device__ inline int take_item(unsigned* counter, int items) {
+  const auto item = static_cast<int>(atomicInc(counter, items + gridDim.x - 1));
+  return item < items ? item : -1;
+}
 
 // Where a role is in the ring of stages.
 template <int Stages>
@@ -41,9 +33,16 @@ struct Stage {
   __device__ int before() const { return (at > 0 ? at : Stages) - 1; }
 };
 
+// A lane arrives for its warp. compute-sanitizer's racecheck does not see that the others' accesses come before, by
+// __syncwarp(): for it, build with -DRECITE_EVERY_LANE_ARRIVES.
+#ifdef RECITE_EVERY_LANE_ARRIVES
+constexpr int arrivals_of_warp = 32;
+#else
+constexpr int arrivals_of_warp = 1;
+#endif
 __device__ inline void arrive_of_warp(Barrier& barrier) {
   __syncwarp();
-  if (threadIdx.x % 32 == 0) barrier.arrive();
+  if (threadIdx.x % 32 < arrivals_of_warp) barrier.arrive();
 }
 
 constexpr int preparing_warps = 3;  // all of the first warpgroup but its first
@@ -91,20 +90,29 @@ struct Pipeline {
     alignas(1024) unsigned char own[2][OwnTiles][OwnTile::bytes];
     alignas(1024) unsigned char stage[Stages][2][StageTile::bytes];
     alignas(16) float sums[Stages][2][stage_rows];
+    int item[2];  // of the own tiles
     // `arrived` has stages that are to be prepared.
-    Barrier arrived[Stages], full[Stages], empty[Stages], own_free[2];
+    Barrier arrived[Stages], full[Stages], empty[Stages], own_known[2], own_free[2];
 
     __device__ void start(bool preparing) {
       if (threadIdx.x == 0) {
         for (int s = 0; s < Stages; ++s) {
           arrived[s].start(1);
           full[s].start(preparing ? 32 : 1);
-          empty[s].start(Computing * 4);
+          empty[s].start(Computing * 4 * arrivals_of_warp);
         }
-        for (Barrier& barrier : own_free) barrier.start(Computing * 4);
+        for (int i = 0; i < 2; ++i) {
+          own_known[i].start(1);
+          own_free[i].start((Computing * 4 + (preparing ? preparing_warps : 0)) * arrivals_of_warp);
+        }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");  // copies see them
       }
       __syncthreads();
+    }
+    // The block's item `number`, or -1 when it has no more.
+    __device__ int item_of(int number) {
+      own_known[number % 2].wait(number / 2);
+      return item[number % 2];
     }
   };
 
@@ -113,12 +121,16 @@ struct Pipeline {
   template <class LoadOwn, class LoadStage>
   __device__ static void copy(const AttentionProblem& problem, bool of_queries, bool preparing, Shared& shared,
                               const LoadOwn& load_own, const LoadStage& load_stage) {
-    Turns turns(Item::count(problem));
     Stage<Stages> stage;
-    int number = 0;
-    for (int index; (index = turns.next()) >= 0; ++number) {
-      const Item item(problem, index, of_queries);
+    int next = take_item(problem.items_taken, Item::count(problem));
+    for (int number = 0;; ++number) {
+      const int index = next;
       shared.own_free[number % 2].wait(number / 2 - 1);
+      shared.item[number % 2] = index;
+      shared.own_known[number % 2].arrive();
+      if (index < 0) break;
+      next = take_item(problem.items_taken, Item::count(problem));
+      const Item item(problem, index, of_queries);
       for (int t = item.first; t < item.last; ++t, stage.next()) {
         shared.empty[stage.at].wait(stage.turn - 1);
         Barrier& arrived = (preparing ? shared.arrived : shared.full)[stage.at];
@@ -138,10 +150,10 @@ struct Pipeline {
   template <class PrepareStage>
   __device__ static void prepare(const AttentionProblem& problem, bool of_queries, Shared& shared,
                                  const PrepareStage& one) {
-    Turns turns(Item::count(problem));
     Stage<Stages> stage;
     int until = threadIdx.x / 32 - 1;  // this warp's turn
-    for (int index; (index = turns.next()) >= 0;) {
+    for (int number = 0, index; (index = shared.item_of(number)) >= 0; ++number) {
+      arrive_of_warp(shared.own_free[number % 2]);
       const Item item(problem, index, of_queries);
       for (int t = item.first; t < item.last; ++t, stage.next()) {
         if (--until >= 0) continue;

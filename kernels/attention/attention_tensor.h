@@ -17,8 +17,9 @@ struct AttentionProblem {
   int batch, time, heads, head, rotary, twice_from;
   const float *cos, *sin, *slope;
   const int64_t* window;
-  float scale;    // 1 / sqrt(d)
-  int neighbors;  // heads whose parts of the work follow one another: WorkItem in attention_work.cuh
+  float scale;            // 1 / sqrt(d)
+  int neighbors;          // heads whose parts of the work follow one another: WorkItem in attention_work.cuh
+  unsigned* items_taken;  // of attention_cuda.h
 };
 
 template <class Element, int D>

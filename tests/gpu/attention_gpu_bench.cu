@@ -52,9 +52,11 @@ void bench_attention(const Bench& bench, const AttentionShape& shape, Kind kind)
   Element *qkv = memory.random<Element>(turns * 3 * size, -1, 1), *dout = memory.random<Element>(turns * size, -1, 1);
   Element *out = memory.unset<Element>(turns * size), *dqkv = memory.unset<Element>(turns * 3 * size);
   float *log_sum = memory.unset<float>(turns * sums), *delta = memory.unset<float>(sums);
+  unsigned* const items_taken = memory.copied(std::vector<unsigned>{0});
   const auto forward = [&](int i) {
     const int64_t turn = i % turns;
-    attention_forward_cuda(shape, position, qkv + turn * 3 * size, out + turn * size, log_sum + turn * sums, nullptr);
+    attention_forward_cuda(shape, position, qkv + turn * 3 * size, out + turn * size, log_sum + turn * sums,
+                           items_taken, nullptr);
   };
   for (int i = 0; i < turns; ++i) forward(i);  // for the backward, if the forward is not wanted
   BenchRow row{"attention", shape_of(shape, kind), dtype_of<Element>(), "forward", 4 * bytes, flops};
@@ -65,7 +67,7 @@ void bench_attention(const Bench& bench, const AttentionShape& shape, Kind kind)
   bench.time(row, [&](int i) {
     const int64_t turn = i % turns;
     attention_backward_cuda(shape, position, qkv + turn * 3 * size, out + turn * size, log_sum + turn * sums,
-                            dout + turn * size, dqkv + turn * 3 * size, delta, nullptr);
+                            dout + turn * size, dqkv + turn * 3 * size, delta, items_taken, nullptr);
   });
 }
 

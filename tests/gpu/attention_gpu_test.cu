@@ -95,11 +95,13 @@ struct Kernel {
         out(dout.size()),
         dqkv(qkv.size()),
         log_sum(c.batch * c.heads * c.time),
-        delta(log_sum.size()) {
-    attention_forward_cuda(shape, position, qkv.data(), out.data(), log_sum.data(), nullptr);
+        delta(log_sum.size()),
+        items_taken(std::vector<unsigned>{0}) {
+    attention_forward_cuda(shape, position, qkv.data(), out.data(), log_sum.data(), items_taken.data(), nullptr);
     attention_backward_cuda(shape, position, qkv.data(), out.data(), log_sum.data(), dout.data(), dqkv.data(),
-                            delta.data(), nullptr);
+                            delta.data(), items_taken.data(), nullptr);
     require_cuda(cudaDeviceSynchronize());
+    EXPECT_EQ(items_taken.elements(), std::vector<unsigned>{0});
   }
 
   AttentionShape shape;
@@ -109,6 +111,7 @@ struct Kernel {
   AttentionPosition<float> position;
   DeviceArray<Element> out, dqkv;
   DeviceArray<float> log_sum, delta;
+  DeviceArray<unsigned> items_taken;
 };
 
 // The gradients of queries (0), keys (1) or values (2).
@@ -164,7 +167,8 @@ TEST_P(AttentionOnGpu, KeptSumsAreOptional) {
   const Inputs in = Inputs::draw<__nv_bfloat16>(GetParam());
   const Kernel<__nv_bfloat16> kernel(GetParam(), in);
   const DeviceArray<__nv_bfloat16> out(kernel.out.size());
-  attention_forward_cuda<__nv_bfloat16>(kernel.shape, kernel.position, kernel.qkv.data(), out.data(), nullptr, nullptr);
+  attention_forward_cuda<__nv_bfloat16>(kernel.shape, kernel.position, kernel.qkv.data(), out.data(), nullptr,
+                                        kernel.items_taken.data(), nullptr);
   EXPECT_TRUE(same_bits(out, kernel.out));
 }
 
@@ -239,7 +243,7 @@ TEST(AttentionOnGpuThread, MayBeTheFirstCallOfItsThread) {
   const DeviceArray<__nv_bfloat16> dqkv(kernel.dqkv.size());
   std::thread([&] {
     attention_backward_cuda(kernel.shape, kernel.position, kernel.qkv.data(), kernel.out.data(), kernel.log_sum.data(),
-                            kernel.dout.data(), dqkv.data(), kernel.delta.data(), nullptr);
+                            kernel.dout.data(), dqkv.data(), kernel.delta.data(), kernel.items_taken.data(), nullptr);
   }).join();
   require_cuda(cudaDeviceSynchronize());
   EXPECT_TRUE(same_bits(dqkv, kernel.dqkv));
@@ -303,7 +307,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, AttentionDecodeOnGpu,
 TEST(AttentionOnGpuRefuses, WhatItCannotDo) {
   const DeviceArray<float> array(64);
   const auto forward = [&](const AttentionShape& shape, const AttentionPosition<float>& position, int offset = 0) {
-    attention_forward_cuda<float>(shape, position, array.data() + offset, array.data(), nullptr, nullptr);
+    attention_forward_cuda<float>(shape, position, array.data() + offset, array.data(), nullptr, nullptr, nullptr);
   };
   EXPECT_THROW(forward({1, 1, 1, 257}, {}), std::invalid_argument);
   EXPECT_THROW(forward({1, 16385, 1, 1}, {}), std::invalid_argument);
