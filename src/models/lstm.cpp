@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "models/dropout.h"
+#include "ops/embed.h"
 #include "ops/take_rows.h"
 
 namespace recite {
@@ -53,7 +54,7 @@ Lstm::Layer Lstm::add_layer(int l) {
 }
 
 torch::Tensor Lstm::forward(const torch::Tensor& tokens, const ForwardContext& context) {
-  torch::Tensor x = torch::embedding(compute(embedding_), tokens);
+  torch::Tensor x = embed(compute(embedding_), tokens);
   for (size_t l = 0; l < layers_.size(); ++l) {
     if (l > 0 && context.training && spec_.dropout > 0)
       x = x * dropout_mask(context, static_cast<int64_t>(l) - 1, spec_.dropout, x.sizes(), x.options());
@@ -68,8 +69,8 @@ torch::Tensor Lstm::prefill(const torch::Tensor& tokens, const torch::Tensor& le
   torch::NoGradGuard no_grad;
   auto& own = dynamic_cast<Cache&>(cache);
   // Without the padding, the longest row first.
-  const auto packed = torch::nn::utils::rnn::pack_padded_sequence(
-      torch::embedding(compute(embedding_), tokens), lengths, /*batch_first=*/true, /*enforce_sorted=*/false);
+  const auto packed = torch::nn::utils::rnn::pack_padded_sequence(embed(compute(embedding_), tokens), lengths,
+                                                                  /*batch_first=*/true, /*enforce_sorted=*/false);
   torch::Tensor x = packed.data();
   for (size_t l = 0; l < layers_.size(); ++l) {
     State state = zero_state(tokens.size(0));
@@ -83,7 +84,7 @@ torch::Tensor Lstm::prefill(const torch::Tensor& tokens, const torch::Tensor& le
 torch::Tensor Lstm::step(const torch::Tensor& tokens, ModelCache& cache) {
   torch::NoGradGuard no_grad;
   auto& own = dynamic_cast<Cache&>(cache);
-  torch::Tensor x = torch::embedding(compute(embedding_), tokens.unsqueeze(1));
+  torch::Tensor x = embed(compute(embedding_), tokens.unsqueeze(1));
   for (size_t l = 0; l < layers_.size(); ++l) {
     State state = own.layers[l];
     x = run(layers_[l], x, state);

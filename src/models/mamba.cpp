@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "ops/causal_conv1d.h"
+#include "ops/embed.h"
 #include "ops/residual_norm.h"
 #include "ops/selective_scan.h"
 #include "ops/take_rows.h"
@@ -109,7 +110,7 @@ torch::Tensor Mamba::hidden(const torch::Tensor& tokens, const ForwardContext& c
     const torch::Tensor& weight = l < layers_.size() ? layers_[l].norm : final_norm_;
     return residual_norm(in, {{weight, {}}}, spec_.norm_eps, compute_dtype());
   };
-  Residual residual = norm({master(torch::embedding(embedding_, tokens)), {}, {}}, 0);
+  Residual residual = norm({master(embed(embedding_, tokens)), {}, {}}, 0);
   for (size_t l = 0; l < layers_.size(); ++l) {
     watch(context, residual.stream, layers_[l].in_proj);
     torch::Tensor y = mixer(layers_[l], residual.norms[0], cache ? &cache->layers[l] : nullptr, ends);

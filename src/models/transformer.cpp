@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "models/attention_heads.h"
 #include "ops/bias_gelu.h"
+#include "ops/embed.h"
 #include "ops/take_rows.h"
 
 namespace recite {
@@ -141,7 +142,7 @@ torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const ForwardCont
   const auto norm = [&](const ResidualInputs& in, size_t l) {
     return residual_norm(in, norms_before(l), spec_.norm_eps, compute_dtype());
   };
-  Residual x = norm({master(torch::embedding(embedding_, tokens)), {}, {}}, 0);
+  Residual x = norm({master(embed(embedding_, tokens)), {}, {}}, 0);
   for (size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
     watch(context, x.stream, layer.qkv.weight);

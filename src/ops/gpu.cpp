@@ -4,6 +4,9 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <mutex>
+#include <unordered_map>
+
 #include "kernels/adamw/adamw_cuda.h"
 #include "kernels/attention/attention_cuda.h"
 #include "kernels/causal_conv1d/causal_conv1d_cuda.h"
@@ -11,6 +14,7 @@
 #include "kernels/gelu/gelu_cuda.h"
 #include "kernels/product/product_cuda.h"
 #include "kernels/residual_norm/residual_norm_cuda.h"
+#include "kernels/rows/rows_cuda.h"
 #include "kernels/selective_scan/selective_scan_cuda.h"
 #include "ops/halves.h"
 
@@ -59,6 +63,17 @@ void with_attention_element(const torch::Tensor& tensor, const Body& body) {
 }
 
 cudaStream_t stream() { return c10::cuda::getCurrentCUDAStream(); }
+
+// One for each stream, whose work is one after the other. Never destroyed: at the program's end CUDA may be gone first.
+unsigned* attention_items_taken() {
+  static std::mutex mutex;
+  static auto& counters = *new std::unordered_map<c10::cuda::CUDAStream, torch::Tensor>();
+  const c10::cuda::CUDAStream stream = c10::cuda::getCurrentCUDAStream();
+  const std::lock_guard lock(mutex);
+  torch::Tensor& counter = counters[stream];
+  if (!counter.defined()) counter = torch::zeros({1}, torch::TensorOptions(stream.device()).dtype(torch::kInt32));
+  return reinterpret_cast<unsigned*>(counter.mutable_data_ptr<int32_t>());
+}
 
 torch::Tensor workspace(int64_t bytes, const torch::Tensor& like) {
   return torch::empty({bytes}, like.options().dtype(torch::kUInt8));
@@ -139,7 +154,7 @@ torch::Tensor attention_forward(const torch::Tensor& qkv, const AttentionPlaces&
   with_attention_element(qkv, [&](auto type) {
     using Element = decltype(type);
     kernels::attention_forward_cuda(shape_of(qkv), pointers(places), read_only<Element>(qkv), data<Element>(out),
-                                    data<float>(log_sum), stream());
+                                    data<float>(log_sum), attention_items_taken(), stream());
   });
   return out;
 }
@@ -151,7 +166,7 @@ torch::Tensor attention_backward(const torch::Tensor& qkv, const AttentionPlaces
     using Element = decltype(type);
     kernels::attention_backward_cuda(shape_of(qkv), pointers(places), read_only<Element>(qkv), read_only<Element>(out),
                                      read_only<float>(log_sum), read_only<Element>(dout), data<Element>(dqkv),
-                                     data<float>(delta), stream());
+                                     data<float>(delta), attention_items_taken(), stream());
   });
   return dqkv;
 }
@@ -347,6 +362,44 @@ void add_product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x
                              .b_stride = x.stride(0),
                              .c_stride = gradient.stride(0)},
                             read_only<__nv_bfloat16>(dy), read_only<__nv_bfloat16>(x), data<float>(gradient), stream());
+}
+
+torch::Tensor column_sums(const torch::Tensor& given) {
+  constexpr int64_t multiple = 8;
+  if (given.size(1) % multiple != 0) return given.sum(0, /*keepdim=*/false, torch::kFloat32);
+  const torch::Tensor dy = given.stride(0) % multiple == 0 ? given : given.contiguous();
+  const kernels::ColumnSumsShape shape{dy.size(0), dy.size(1), dy.stride(0)};
+  torch::Tensor sums = torch::empty({dy.size(1)}, dy.options().dtype(torch::kFloat32));
+  const torch::Tensor work = workspace(kernels::column_sums_workspace_bytes(shape), dy);
+  kernels::column_sums_cuda(shape, read_only<__nv_bfloat16>(dy), data<float>(sums), work.mutable_data_ptr(), stream());
+  return sums;
+}
+
+torch::Tensor put_rows(const torch::Tensor& rows, const torch::Tensor& at, torch::IntArrayRef shape) {
+  torch::Tensor to = torch::empty(shape, rows.options());
+  const int64_t width = shape.back();
+  with_element(rows, [&](auto type) {
+    using Element = decltype(type);
+    kernels::put_rows_cuda<Element>({.rows = to.numel() / width, .width = width, .count = at.numel()},
+                                    read_only<int64_t>(at), read_only<Element>(rows), data<Element>(to), stream());
+  });
+  return to;
+}
+
+bool takes_embedding(const torch::Tensor& dy, int64_t vocabulary) {
+  return takes(dy) && dy.scalar_type() != torch::kFloat16 && vocabulary <= kernels::largest_embedding_vocabulary;
+}
+
+torch::Tensor embedding_gradient(const torch::Tensor& dy, const torch::Tensor& tokens, int64_t vocabulary) {
+  const kernels::EmbeddingShape shape{tokens.numel(), vocabulary, dy.size(-1)};
+  torch::Tensor sums = torch::empty({vocabulary, dy.size(-1)}, dy.options().dtype(torch::kFloat32));
+  const torch::Tensor work = workspace(kernels::embedding_gradient_workspace_bytes(shape), dy);
+  with_element(dy, [&](auto type) {
+    using Element = decltype(type);
+    kernels::embedding_gradient_cuda(shape, read_only<int64_t>(tokens), read_only<Element>(dy), data<float>(sums),
+                                     work.mutable_data_ptr(), stream());
+  });
+  return sums.to(dy.scalar_type());
 }
 
 torch::Tensor dropout_mask(const torch::Tensor& places, int64_t time, int64_t width, const DropoutNumbers& numbers,

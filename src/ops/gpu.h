@@ -82,6 +82,15 @@ torch::Tensor product_input_gradient(const torch::Tensor& dy, const torch::Tenso
 // Adds the transpose of dy (M, O) times x (M, I) to `gradient` (O, I), float32.
 void add_product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& gradient);
 
+// (O), float32: the sums of the columns of dy (M, O), bf16, whose rows are one stride apart.
+torch::Tensor column_sums(const torch::Tensor& dy);
+
+// Of kernels/rows/rows_cuda.h: zeros of `shape` (.., D), but rows (M, D), contiguous, at places `at` (M) of it.
+torch::Tensor put_rows(const torch::Tensor& rows, const torch::Tensor& at, torch::IntArrayRef shape);
+// The gradient (V, D), of the type of dy (.., D), of an embedding; both contiguous.
+bool takes_embedding(const torch::Tensor& dy, int64_t vocabulary);
+torch::Tensor embedding_gradient(const torch::Tensor& dy, const torch::Tensor& tokens, int64_t vocabulary);
+
 // (B, T, width), float32 or bf16, of kernels/dropout/dropout_cuda.h; places (B, 3), int64, contiguous.
 struct DropoutNumbers {
   uint64_t key;

@@ -44,7 +44,7 @@ class ProductFunction : public torch::autograd::Function<ProductFunction> {
       if (gradients[0].defined()) {
         const torch::Tensor dy = rows_of(gradients[0]);
         gpu::add_product_weight_gradient(dy, saved[0], weight.mutable_grad());
-        if (bias.defined()) dbias = dy.sum(0, /*keepdim=*/false, torch::kFloat32);
+        if (bias.defined()) dbias = gpu::column_sums(dy);
         if (context->needs_input_grad(0)) {
           const torch::Tensor others = dx.defined() ? dx.reshape({-1, dx.size(-1)}).contiguous() : dx;
           dx = gpu::product_input_gradient(dy, saved[2], others).view(context->saved_data["shape"].toIntVector());

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Iterator
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -62,7 +63,7 @@ class Run:
         except (OSError, subprocess.SubprocessError) as error:
             said = getattr(error, "stderr", None)  # of a program that ran out of time: bytes
             lines = said.strip().splitlines() if isinstance(said, str) else []
-            self.failed.append(f"{' '.join([program, *arguments])}: {lines[-1] if lines else error}")
+            self.failed.append(f"{lines[-1] if lines else error}: {' '.join([program, *arguments])}")
             self.say(f"FAILED: {self.failed[-1]}")
             return ""
 
@@ -114,18 +115,17 @@ def rows_of_benches(run: Run, part: str) -> list[dict]:
     return copies[:1] + [row for row in rows if row not in copies + decoding]
 
 
-def compare_kernels(run: Run, part: str) -> list[dict]:
+def compare_kernels(run: Run, part: str) -> Iterator[dict]:
     import kernel_peers
 
-    found, known = [], {}
+    known = {}
     for row in rows_of_benches(run, part):
         shape = row["shape"] | ({"position": "none"} if row["shape"].get("position") == "RoPE" else {})
         key = json.dumps([row["operation"], shape, row["dtype"], row["direction"] == "step"])
         if key not in known:  # a backward's peers came with the forward's
             run.say(f"{row['operation']} {row['dtype']} {shape}")
             known[key] = measured(run, kernel_peers.peers(row | {"shape": shape}, run.seconds))
-        found.append(with_peers(row, of_direction(known[key], row["direction"])))
-    return found
+        yield with_peers(row, of_direction(known[key], row["direction"]))
 
 
 def step_of_recite(run: Run, shape: dict, precision: str) -> dict | None:
@@ -142,10 +142,10 @@ def step_of_recite(run: Run, shape: dict, precision: str) -> dict | None:
                      "microseconds": 1e6 * step["seconds"], "bytes": step["bytes"], "flops": step["flops"]}
 
 
-def compare_steps(run: Run) -> list[dict]:
+def compare_steps(run: Run) -> Iterator[dict]:
     import step_peers
 
-    found, known = [], {}
+    known = {}
     for shape, precision in STEPS:
         run.say(f"training step, {precision}, {shape}")
         row = step_of_recite(run, shape, precision)
@@ -153,19 +153,16 @@ def compare_steps(run: Run) -> list[dict]:
             run.say(f"    recite: {row['microseconds']:.0f} us")
             key = json.dumps(shape)
             known[key] = known.get(key) or measured(run, step_peers.peers(shape, run.seconds))
-            found.append(with_peers(row, of_direction(known[key], "step")))
-    return found
+            yield with_peers(row, of_direction(known[key], "step"))
 
 
-def compare_text(run: Run) -> list[dict]:
+def compare_text(run: Run) -> Iterator[dict]:
     import generation_peers
 
-    found = []
     for row in rows_of_bench(run, "generation"):
         run.say(f"generation, {row['dtype']}, {row['shape']}: {row['microseconds']:.0f} us a token")
         times = measured(run, generation_peers.peers(row["shape"], run.seconds))
-        found.append(with_peers(row, of_direction(times, row["direction"])))
-    return found
+        yield with_peers(row, of_direction(times, row["direction"]))
 
 
 def versions(run: Run) -> dict[str, str]:
@@ -187,7 +184,8 @@ def versions(run: Run) -> dict[str, str]:
     return found
 
 
-def compare(run: Run, part: str) -> dict:
+def compare(run: Run, part: str) -> Iterator[dict]:
+    """The part after each of its rows, so that what was measured stays should the call end early."""
     import torch
     from queued import ceilings
 
@@ -195,12 +193,12 @@ def compare(run: Run, part: str) -> dict:
     clear()
     run.say(f"{part}: a product reaches {limits['product_flops_per_second'] * 1e-12:.0f} TFLOP/s, a copy "
             f"{limits['copy_bytes_per_second'] * 1e-12:.2f} TB/s")
-    if part == "steps":
-        rows = compare_steps(run)
-    else:
-        rows = compare_text(run) if part == "text" else compare_kernels(run, part)
-    return {"date": str(date.today()), "device": torch.cuda.get_device_name(), "versions": versions(run),
-            "ceilings": limits, "rows": rows}
+    found = {"date": str(date.today()), "device": torch.cuda.get_device_name(), "versions": versions(run),
+             "ceilings": limits, "rows": []}
+    rows = {"steps": compare_steps, "text": compare_text}.get(part, lambda run: compare_kernels(run, part))
+    for row in rows(run):
+        found["rows"].append(row)
+        yield found
 
 
 def main() -> int:
@@ -218,12 +216,10 @@ def main() -> int:
     run = Run(given.programs, given.seconds, given.minutes)
     figures = json.loads(given.json.read_text()) if given.json.exists() else {"parts": {}}
     for part in [given.only] if given.only else PARTS:
-        found = compare(run, part)
-        if not found["rows"]:
-            continue
-        figures["parts"][part] = found
-        given.json.write_text(json.dumps(figures, indent=1) + "\n")
-        run.say(f"wrote {part} to {given.json}")
+        for found in compare(run, part):
+            figures["parts"][part] = found
+            given.json.write_text(json.dumps(figures, indent=1) + "\n")
+        run.say(f"{part} is in {given.json}")
     return 1 if run.failed else 0
 
 

@@ -222,7 +222,7 @@ def test_rows_come_from_the_programs_and_one_that_fails_is_no_end(tmp_path: Path
     found = [(found["operation"], found["direction"]) for found in compare_gpu.rows_of_benches(run, "kernels")]
     assert found == [("copy", "step"), ("attention", "backward")] + [
         (kernel, "forward") for kernel in compare_gpu.KERNELS[1:] if kernel != "gelu"]
-    assert run.failed == ["gpu_gelu_bench: what went wrong"]
+    assert run.failed == ["what went wrong: gpu_gelu_bench"]
     assert [found["operation"] for found in compare_gpu.rows_of_benches(run, "generation")][0] == "attention"
     assert compare_gpu.rows_of_benches(compare_gpu.Run(tmp_path / "none", 0.1, 1), "kernels") == []
 
@@ -257,10 +257,10 @@ def test_each_text_of_the_program_is_set_beside_its_own_peers(tmp_path: Path, mo
         return {shape["model"]: lambda: {"token": 1200.0 * shape["B"]}}
     monkeypatch.setattr(compare_gpu, "clear", lambda: None)
     monkeypatch.setitem(sys.modules, "generation_peers", SimpleNamespace(peers=peers))
-    found = compare_gpu.compare_text(compare_gpu.Run(tmp_path, 0.1, 1))
+    found = list(compare_gpu.compare_text(compare_gpu.Run(tmp_path, 0.1, 1)))
     assert [(of["shape"]["model"], of["peer"], of["ratio"]) for of in found] == [
         ("pythia-410m", "pythia-410m", 1 / 2), ("mamba-2.8b", "mamba-2.8b", 1 / 64)]
-    assert compare_gpu.compare_text(compare_gpu.Run(tmp_path / "none", 0.1, 1)) == []
+    assert list(compare_gpu.compare_text(compare_gpu.Run(tmp_path / "none", 0.1, 1))) == []
 
 
 def test_a_peer_that_fails_is_recorded_and_none_begins_after_the_end(tmp_path: Path, monkeypatch):

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "ops/bias_gelu.h"
+#include "ops/embed.h"
 #include "ops/residual_norm.h"
 #include "ops/take_rows.h"
 
@@ -88,6 +89,15 @@ TEST_P(Rows, TakenRowsGetTheGradientAndOthersNone) {
   const Tensor dx = torch::autograd::grad({y}, {x}, {dy})[0].flatten(0, 1);
   EXPECT_TRUE(torch::equal(dx.index_select(0, at), dy));
   EXPECT_EQ(dx.index_select(0, torch::tensor({1, 2, 3})).abs().max().item<double>(), 0);
+}
+
+TEST_P(Rows, EmbeddedTokensSumTheirGradients) {
+  const Tensor weight = leaf({5, 4}, element()), tokens = torch::tensor({{4, 0, 4}, {1, 4, 0}});
+  const Tensor y = embed(weight, tokens);
+  EXPECT_TRUE(torch::equal(y, torch::embedding(weight, tokens)));
+  const Tensor dy = torch::randn_like(y), chosen = torch::one_hot(tokens.flatten(), 5).to(element());
+  const Tensor expected = torch::matmul(chosen.t(), dy.flatten(0, 1));
+  EXPECT_LE(difference(torch::autograd::grad({y}, {weight}, {dy})[0], expected), tolerance());
 }
 
 INSTANTIATE_TEST_SUITE_P(Everywhere, Rows, testing::Values(torch::kFloat32, torch::kFloat64, torch::kBFloat16),

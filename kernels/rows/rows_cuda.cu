@@ -1,0 +1,171 @@
+#include "kernels/rows/rows_cuda.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+#include "kernels/cuda/columns.cuh"
+#include "kernels/cuda/launch.h"
+
+namespace recite::kernels {
+
+namespace {
+
+constexpr int threads = 256;
+
+template <class Element, int Size>
+__global__ __launch_bounds__(threads) void put_rows(const int64_t* at, const Element* from, Element* to,
+                                                    int64_t width) {
+  const int64_t m = blockIdx.x;
+  using Moved = Pack<Element, Size>;
+  const auto* row = reinterpret_cast<const Moved*>(from + m * width);
+  auto* place = reinterpret_cast<Moved*>(to + at[m] * width);
+  for (int64_t i = threadIdx.x; i < width / Size; i += threads) place[i] = row[i];
+}
+
+// How rows are shared among blocks.
+struct Shares {
+  int64_t rows, count;  // of each, and how many
+
+  // At least `least` rows for each, and of many rows as many as give this number of shares.
+  Shares(int64_t all, int64_t least, int64_t most)
+      : rows(std::max(least, (all + most - 1) / most)), count((all + rows - 1) / rows) {}
+};
+Shares shares_of(const EmbeddingShape& shape) { return {shape.count, 128, 64}; }
+Shares shares_of(const ColumnSumsShape& shape) { return {shape.rows, 64, 128}; }
+
+// Each thread has a column, of which it keeps a sum for each token. Rows are read some at a time.
+template <class Element>
+__global__ __launch_bounds__(threads) void add_rows_of_tokens(const EmbeddingShape shape, int64_t share_rows,
+                                                              const int64_t* tokens, const Element* gradient,
+                                                              float* shares) {
+  extern __shared__ float sums[];  // (vocabulary, threads)
+  constexpr int ahead = 8;
+  const int64_t column = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x;
+  if (column >= shape.width) return;
+  for (int64_t v = 0; v < shape.vocabulary; ++v) sums[v * threads + threadIdx.x] = 0;
+  const int64_t begin = blockIdx.y * share_rows, end = min(begin + share_rows, shape.count);
+  for (int64_t first = begin; first < end; first += ahead) {
+    int64_t token[ahead];
+    float value[ahead];
+#pragma unroll
+    for (int k = 0; k < ahead; ++k) {
+      const int64_t m = first + k;
+      token[k] = m < end ? tokens[m] : -1;
+      value[k] = m < end ? to_float(gradient[m * shape.width + column]) : 0;
+    }
+#pragma unroll
+    for (int k = 0; k < ahead; ++k)
+      if (token[k] >= 0 && token[k] < shape.vocabulary) sums[token[k] * threads + threadIdx.x] += value[k];
+  }
+  float* share = shares + blockIdx.y * shape.vocabulary * shape.width + column;
+  for (int64_t v = 0; v < shape.vocabulary; ++v) share[v * shape.width] = sums[v * threads + threadIdx.x];
+}
+
+constexpr int column_pack = 8, row_lanes = threads / 32;
+
+// A lane has a pack of neighbouring columns, a warp every row_lanes-th of the share's rows.
+__global__ __launch_bounds__(threads) void add_rows(const ColumnSumsShape shape, int64_t share_rows,
+                                                    const __nv_bfloat16* matrix, float* shares) {
+  using Columns = Pack<__nv_bfloat16, column_pack>;
+  constexpr int ahead = 8;
+  __shared__ float of_warps[row_lanes][32 * column_pack];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int64_t column = (static_cast<int64_t>(blockIdx.x) * 32 + lane) * column_pack;
+  const int64_t begin = blockIdx.y * share_rows, end = min(begin + share_rows, shape.rows);
+  float sums[column_pack] = {};
+  if (column < shape.columns)
+    for (int64_t first = begin + warp; first < end; first += ahead * row_lanes) {
+      Columns loaded[ahead];
+#pragma unroll
+      for (int k = 0; k < ahead; ++k) {
+        const int64_t row = first + k * row_lanes;
+        loaded[k] = row < end ? *reinterpret_cast<const Columns*>(matrix + row * shape.stride + column) : Columns{};
+      }
+#pragma unroll
+      for (const Columns& of_row : loaded)
+#pragma unroll
+        for (int i = 0; i < column_pack; ++i) sums[i] += to_float(of_row.values[i]);
+    }
+#pragma unroll
+  for (int i = 0; i < column_pack; ++i) of_warps[warp][lane * column_pack + i] = sums[i];
+  __syncthreads();
+  const int64_t own = static_cast<int64_t>(blockIdx.x) * 32 * column_pack + threadIdx.x;
+  if (own >= shape.columns) return;
+  float sum = 0;
+  for (int w = 0; w < row_lanes; ++w) sum += of_warps[w][threadIdx.x];
+  shares[blockIdx.y * shape.columns + own] = sum;
+}
+
+void add_all_shares(const char* what, const float* shares, int64_t count, int64_t columns, float* to,
+                    cudaStream_t stream) {
+  launch(what, add_shares<1>, dim3(static_cast<unsigned>((columns + 31) / 32)), 32 * share_warps, 0, stream, shares,
+         static_cast<int>(count), static_cast<int>(columns), ColumnSums<1>{{to}});
+}
+
+void require(bool condition, const char* what) {
+  if (!condition) throw std::invalid_argument(std::string("rows on the GPU: ") + what);
+}
+
+}  // namespace
+
+template <class Element>
+void put_rows_cuda(const RowsPut& shape, const int64_t* at, const Element* from, Element* to, cudaStream_t stream) {
+  constexpr const char* what = "putting rows";
+  require(shape.rows >= 0 && shape.count >= 0 && shape.count < INT32_MAX && shape.width >= 0,
+          "a negative or too large size");
+  check_cuda(cudaMemsetAsync(to, 0, shape.rows * shape.width * sizeof(Element), stream), what);
+  if (shape.count == 0 || shape.width == 0) return;
+  constexpr int size = 16 / sizeof(Element);
+  const bool packs = shape.width % size == 0 && hold_packs<size>(from, to);
+  launch(what, packs ? put_rows<Element, size> : put_rows<Element, 1>, dim3(static_cast<unsigned>(shape.count)),
+         threads, 0, stream, at, from, to, shape.width);
+}
+
+int64_t embedding_gradient_workspace_bytes(const EmbeddingShape& shape) {
+  return shares_of(shape).count * shape.vocabulary * shape.width * static_cast<int64_t>(sizeof(float));
+}
+
+template <class Element>
+void embedding_gradient_cuda(const EmbeddingShape& shape, const int64_t* tokens, const Element* gradient, float* to,
+                             void* workspace, cudaStream_t stream) {
+  constexpr const char* what = "an embedding's gradient";
+  require(shape.count > 0 && shape.width > 0, "no tokens, or a width of 0");
+  require(shape.vocabulary > 0 && shape.vocabulary <= largest_embedding_vocabulary, "a vocabulary beyond the largest");
+  require(shape.vocabulary * shape.width < INT32_MAX, "an embedding that is too large");
+  auto* to_add = static_cast<float*>(workspace);
+  const Shares shares = shares_of(shape);
+  const dim3 blocks(static_cast<unsigned>((shape.width + threads - 1) / threads), static_cast<unsigned>(shares.count));
+  launch(what, add_rows_of_tokens<Element>, blocks, threads, shape.vocabulary * threads * sizeof(float), stream, shape,
+         shares.rows, tokens, gradient, to_add);
+  add_all_shares(what, to_add, shares.count, shape.vocabulary * shape.width, to, stream);
+}
+
+int64_t column_sums_workspace_bytes(const ColumnSumsShape& shape) {
+  return shares_of(shape).count * shape.columns * static_cast<int64_t>(sizeof(float));
+}
+
+void column_sums_cuda(const ColumnSumsShape& shape, const __nv_bfloat16* matrix, float* to, void* workspace,
+                      cudaStream_t stream) {
+  constexpr const char* what = "the sums of columns";
+  require(shape.rows > 0 && shape.columns > 0 && shape.columns < INT32_MAX, "an empty or too large matrix");
+  require(shape.columns % column_pack == 0 && shape.stride % column_pack == 0 && hold_packs<column_pack>(matrix),
+          "columns, or the rows' begins, that are not multiples of 16 bytes");
+  auto* to_add = static_cast<float*>(workspace);
+  const Shares shares = shares_of(shape);
+  static_assert(32 * column_pack == threads);
+  const dim3 blocks(static_cast<unsigned>((shape.columns + threads - 1) / threads),
+                    static_cast<unsigned>(shares.count));
+  launch(what, add_rows, blocks, threads, 0, stream, shape, shares.rows, matrix, to_add);
+  add_all_shares(what, to_add, shares.count, shape.columns, to, stream);
+}
+
+#define RECITE_INSTANTIATE(Element)                                                                           \
+  template void put_rows_cuda(const RowsPut&, const int64_t*, const Element*, Element*, cudaStream_t);        \
+  template void embedding_gradient_cuda(const EmbeddingShape&, const int64_t*, const Element*, float*, void*, \
+                                        cudaStream_t);
+RECITE_INSTANTIATE(float)
+RECITE_INSTANTIATE(__nv_bfloat16)
+#undef RECITE_INSTANTIATE
+
+}  // namespace recite::kernels

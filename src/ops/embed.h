@@ -1,0 +1,10 @@
+#pragma once
+
+#include <torch/torch.h>
+
+namespace recite {
+
+// torch::embedding: rows `tokens` (..), int64, of weight (V, D) -> (.., D). Its gradient gives the same bits each time.
+torch::Tensor embed(const torch::Tensor& weight, const torch::Tensor& tokens);
+
+}  // namespace recite
