@@ -1,5 +1,7 @@
 #include "train/flat_parameters.h"
 
+#include <utility>
+
 #include "ops/gpu.h"
 
 namespace recite {
@@ -47,12 +49,17 @@ void FlatParameters::add_vector_gradients_at_once(const std::function<void()>& b
   } const put_back{vectors_};
   for (Vector& vector : vectors_) vector.parameter.mutable_grad().reset();
   backward();
+  add_vector_gradients_so_far();
+}
+
+void FlatParameters::add_vector_gradients_so_far() {
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> to, from;
-  for (const Vector& vector : vectors_) {
-    if (!vector.parameter.grad().defined()) continue;
+  for (Vector& vector : vectors_) {
+    torch::Tensor& made = vector.parameter.mutable_grad();
+    if (!made.defined() || made.is_same(vector.gradient)) continue;
     to.push_back(vector.gradient);
-    from.push_back(vector.parameter.grad());
+    from.push_back(std::exchange(made, torch::Tensor()));
   }
   if (!to.empty()) at::_foreach_add_(to, from);
 }

@@ -35,6 +35,8 @@ class FlatParameters {
   // Runs a backward pass that leaves the gradients of one-dimensional parameters where it makes them, then adds those
   // to the buffer together: each by itself, a hundred of them are a hundred launches on a GPU.
   void add_vector_gradients_at_once(const std::function<void()>& backward);
+  // For that pass, where the buffer is needed before its end: adds those that are made so far.
+  void add_vector_gradients_so_far();
 
   // Square of the whole gradient's Euclidean norm: () float64, on the device.
   torch::Tensor squared_gradient_norm() const;

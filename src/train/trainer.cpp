@@ -189,7 +189,9 @@ void Trainer::State::pass(const Batch& batch, bool last) {
     // Not recorded itself: a graph that held a sum would keep the communicator, and aborting that would wait for it.
     context.gradients_complete = [this](const torch::Tensor& from) {
       const torch::Tensor gradient = from.grad();
-      if (reducer.begins_from(gradient)) passes->between([this, gradient] { reducer.complete_from(gradient); });
+      if (!reducer.begins_from(gradient)) return;
+      parameters.add_vector_gradients_so_far();
+      passes->between([this, gradient] { reducer.complete_from(gradient); });
     };
   }
   const bool calls = context.gradients_complete != nullptr;
@@ -202,8 +204,7 @@ void Trainer::State::pass_over(const TrainingInputs& inputs, ForwardContext cont
   context.row_places = inputs.row_places;
   const torch::Tensor logits = model->forward(inputs.tokens, context);
   const torch::Tensor sum = answer_loss_sum(logits, inputs.answers.tokens, model->vocabulary());
-  // Sums over ranks that begin within the backward pass need every gradient in the buffer.
-  if (!context.gradients_complete && !model->device().is_cpu())
+  if (!model->device().is_cpu())
     parameters.add_vector_gradients_at_once([&] { sum.backward(); });
   else
     sum.backward();

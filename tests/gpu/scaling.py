@@ -50,7 +50,7 @@ class Sizes:
 FULL = Sizes(layers={"rope": 12, "mamba": 24}, model={"hidden_size": 1024, "heads": 16, "state_dim": 32},
              train={"min_length": 5, "max_length": 20, "context_length": 220, "precision": "bf16"},
              rows=64, many_rows=512, pass_rows=128,  # more rows of mamba do not fit into 80 GB
-             job={"hidden_size": 256, "layers": 4, "heads": 4}, job_steps=1500, jobs=4, loss_steps=60)
+             job={"hidden_size": 256, "layers": 4, "heads": 4}, job_steps=1500, jobs=8, loss_steps=60)
 SMALL = Sizes(layers={"rope": 1, "mamba": 2}, model={"hidden_size": 32, "heads": 2, "state_dim": 4},
               train={"min_length": 2, "max_length": 5, "context_length": 24, "precision": "float32"},
               rows=4, many_rows=16, pass_rows=4,
