@@ -32,7 +32,7 @@ struct Shares {
       : rows(std::max(least, (all + most - 1) / most)), count((all + rows - 1) / rows) {}
 };
 Shares shares_of(const EmbeddingShape& shape) { return {shape.count, 128, 64}; }
-Shares shares_of(const ColumnSumsShape& shape) { return {shape.rows, 64, 128}; }
+Shares shares_of(const ColumnSumsShape& shape) { return {shape.rows, 32, 256}; }
 
 // Each thread has a column, of which it keeps a sum for each token. Rows are read some at a time.
 template <class Element>
@@ -62,39 +62,32 @@ __global__ __launch_bounds__(threads) void add_rows_of_tokens(const EmbeddingSha
   for (int64_t v = 0; v < shape.vocabulary; ++v) share[v * shape.width] = sums[v * threads + threadIdx.x];
 }
 
-constexpr int column_pack = 8, row_lanes = threads / 32;
+constexpr int column_pack = 8, column_threads = 128;
 
-// A lane has a pack of neighbouring columns, a warp every row_lanes-th of the share's rows.
-__global__ __launch_bounds__(threads) void add_rows(const ColumnSumsShape shape, int64_t share_rows,
-                                                    const __nv_bfloat16* matrix, float* shares) {
+// A thread has a pack of neighbouring columns, a block a long stretch of its share's rows.
+__global__ __launch_bounds__(column_threads) void add_rows(const ColumnSumsShape shape, int64_t share_rows,
+                                                           const __nv_bfloat16* matrix, float* shares) {
   using Columns = Pack<__nv_bfloat16, column_pack>;
   constexpr int ahead = 8;
-  __shared__ float of_warps[row_lanes][32 * column_pack];
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int64_t column = (static_cast<int64_t>(blockIdx.x) * 32 + lane) * column_pack;
+  const int64_t column = (static_cast<int64_t>(blockIdx.x) * column_threads + threadIdx.x) * column_pack;
+  if (column >= shape.columns) return;
   const int64_t begin = blockIdx.y * share_rows, end = min(begin + share_rows, shape.rows);
   float sums[column_pack] = {};
-  if (column < shape.columns)
-    for (int64_t first = begin + warp; first < end; first += ahead * row_lanes) {
-      Columns loaded[ahead];
+  for (int64_t first = begin; first < end; first += ahead) {
+    Columns loaded[ahead];
 #pragma unroll
-      for (int k = 0; k < ahead; ++k) {
-        const int64_t row = first + k * row_lanes;
-        loaded[k] = row < end ? *reinterpret_cast<const Columns*>(matrix + row * shape.stride + column) : Columns{};
-      }
+    for (int k = 0; k < ahead; ++k)
+      loaded[k] =
+          first + k < end ? *reinterpret_cast<const Columns*>(matrix + (first + k) * shape.stride + column) : Columns{};
 #pragma unroll
-      for (const Columns& of_row : loaded)
+    for (const Columns& of_row : loaded)
 #pragma unroll
-        for (int i = 0; i < column_pack; ++i) sums[i] += to_float(of_row.values[i]);
-    }
+      for (int i = 0; i < column_pack; ++i) sums[i] += to_float(of_row.values[i]);
+  }
+  float* share = shares + blockIdx.y * shape.columns + column;
 #pragma unroll
-  for (int i = 0; i < column_pack; ++i) of_warps[warp][lane * column_pack + i] = sums[i];
-  __syncthreads();
-  const int64_t own = static_cast<int64_t>(blockIdx.x) * 32 * column_pack + threadIdx.x;
-  if (own >= shape.columns) return;
-  float sum = 0;
-  for (int w = 0; w < row_lanes; ++w) sum += of_warps[w][threadIdx.x];
-  shares[blockIdx.y * shape.columns + own] = sum;
+  for (int i = 0; i < column_pack; i += 4)
+    *reinterpret_cast<float4*>(share + i) = make_float4(sums[i], sums[i + 1], sums[i + 2], sums[i + 3]);
 }
 
 void add_all_shares(const char* what, const float* shares, int64_t count, int64_t columns, float* to,
@@ -153,10 +146,10 @@ void column_sums_cuda(const ColumnSumsShape& shape, const __nv_bfloat16* matrix,
           "columns, or the rows' begins, that are not multiples of 16 bytes");
   auto* to_add = static_cast<float*>(workspace);
   const Shares shares = shares_of(shape);
-  static_assert(32 * column_pack == threads);
-  const dim3 blocks(static_cast<unsigned>((shape.columns + threads - 1) / threads),
+  constexpr int64_t block_columns = column_threads * column_pack;
+  const dim3 blocks(static_cast<unsigned>((shape.columns + block_columns - 1) / block_columns),
                     static_cast<unsigned>(shares.count));
-  launch(what, add_rows, blocks, threads, 0, stream, shape, shares.rows, matrix, to_add);
+  launch(what, add_rows, blocks, column_threads, 0, stream, shape, shares.rows, matrix, to_add);
   add_all_shares(what, to_add, shares.count, shape.columns, to, stream);
 }
 

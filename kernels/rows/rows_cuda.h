@@ -33,7 +33,7 @@ void embedding_gradient_cuda(const EmbeddingShape& shape, const int64_t* tokens,
                              void* workspace, cudaStream_t stream);
 
 // to[c] = the sum of column c of a matrix (rows, columns), whose rows are `stride` apart. Columns and stride are
-// multiples of 8, and the matrix begins at a multiple of 16 bytes.
+// multiples of 8; the matrix and the workspace begin at a multiple of 16 bytes.
 struct ColumnSumsShape {
   int64_t rows, columns, stride;
 };
