@@ -30,7 +30,7 @@ from scaling_table import MARKER, tables
 
 ROOT = Path(__file__).resolve().parents[2]
 WARM_UP, FEWEST, LOG_EVERY = 10, 20, 2  # steps
-FAULT_STEPS, KILLED_AFTER = 1000, 40
+FAULT_STEPS, KILLED_AFTER = 5000, 40
 
 
 @dataclass(frozen=True)
@@ -251,8 +251,8 @@ def pids_of(results: Path, model: str) -> list[int]:
 
 
 def what_went_on(events: numpy.ndarray, training: numpy.ndarray, killed: int) -> dict:
-    """Of the job whose rank was killed, and of the others: never stopped means one try, with every step once, and still
-    at work when the rank was lost."""
+    """Of the job whose rank was killed, and of the others: never stopped means one try, with every step once. That they
+    were still at work when the rank was lost says whether it means anything."""
     def steps(job: int, attempt: int) -> list[int]:
         return [int(step) for step in training["step"][(training["job"] == job) & (training["try"] == attempt)]]
 
@@ -265,8 +265,8 @@ def what_went_on(events: numpy.ndarray, training: numpy.ndarray, killed: int) ->
     ends = of_jobs[(of_jobs["state"] == b"done") & (of_jobs["job"] != killed)]
     again = steps(killed, 2)
     return {"others": len(last) - 1, "all_done": set(last.values()) == {b"done"},
-            "others_never_stopped": len(lost) == 1 and bool((ends["time"] > lost[0]).all())
-                                    and all(whole(job) for job in last if job != killed),
+            "others_never_stopped": all(whole(job) for job in last if job != killed),
+            "others_were_at_work": len(lost) == 1 and bool((ends["time"] > lost[0]).all()),
             "killed_after": max(steps(killed, 1), default=0), "went_on_at": min(again, default=0),
             "went_on_to_the_end": bool(again) and again == list(range(again[0], FAULT_STEPS + 1))}
 

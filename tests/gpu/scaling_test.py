@@ -108,11 +108,13 @@ def test_a_killed_rank_costs_its_own_job_a_try_and_others_nothing(monkeypatch):
     monkeypatch.setattr(scaling, "FAULT_STEPS", 100)
     whole = [(1, step) for step in range(1, 101)]
     assert scaling.what_went_on(events_of_fault(6), training_of_fault(whole), 0) == {
-        "others": 1, "all_done": True, "others_never_stopped": True, "killed_after": 60, "went_on_at": 58,
-        "went_on_to_the_end": True}
-    for end, other in ((2, whole), (6, whole[:50] + whole[51:]), (6, [*whole, (2, 100)])):
-        found = scaling.what_went_on(events_of_fault(end), training_of_fault(other), 0)
-        assert not found["others_never_stopped"] and found["all_done"]
+        "others": 1, "all_done": True, "others_never_stopped": True, "others_were_at_work": True, "killed_after": 60,
+        "went_on_at": 58, "went_on_to_the_end": True}
+    for other in (whole[:50] + whole[51:], [*whole, (2, 100)]):
+        found = scaling.what_went_on(events_of_fault(6), training_of_fault(other), 0)
+        assert not found["others_never_stopped"] and found["others_were_at_work"] and found["all_done"]
+    ended = scaling.what_went_on(events_of_fault(2), training_of_fault(whole), 0)
+    assert ended["others_never_stopped"] and not ended["others_were_at_work"]
 
 
 def test_the_ranks_of_a_job_are_those_whose_logs_name_it(tmp_path):
@@ -184,12 +186,13 @@ def test_sums_of_another_call_say_nothing_about_steps():
 
 def test_losses_jobs_and_the_lost_rank_have_a_line_each():
     fault = {"workers": 8, "ranks_per_job": 2, "steps": 1000, "others": 3, "all_done": True, "killed_after": 60,
-             "others_never_stopped": True, "went_on_at": 58, "went_on_to_the_end": True}
+             "others_never_stopped": True, "others_were_at_work": True, "went_on_at": 58, "went_on_to_the_end": True}
     lines = tables({
         "losses": part({"ranks_per_job": 1, "steps": 240, "same_bits": True, "largest": 0},
                        {"ranks_per_job": 8, "steps": 240, "same_bits": False, "largest": 1.7e-7}),
         "jobs": part({"gpus": 1, "jobs": 4, "seconds": 10}, {"gpus": 8, "jobs": 32, "seconds": 10.5}),
-        "fault": part(fault, fault | {"others_never_stopped": False})}).splitlines()
+        "fault": part(fault, fault | {"others_never_stopped": False}, fault | {"others_were_at_work": False}),
+    }).splitlines()
     assert lines[4:] == [
         "| losses in float32, ranks_per_job 1, against one GPU, 240 steps | the same bits | the same bits | met |",
         "| losses in float32, ranks_per_job 8, against one GPU, 240 steps | largest relative difference 1.7e-07 | | |",
@@ -197,7 +200,10 @@ def test_losses_jobs_and_the_lost_rank_have_a_line_each():
         "| a rank killed: 8 workers, ranks_per_job 2, jobs of 1000 steps | after step 60, went on at step 58; other "
         "jobs (3) never stopped | all done, others never stopped | met |",
         "| a rank killed: 8 workers, ranks_per_job 2, jobs of 1000 steps | after step 60, went on at step 58; other "
-        "jobs (3) STOPPED, or had ended before | all done, others never stopped | not met |"]
+        "jobs (3) STOPPED | all done, others never stopped | not met |",
+        "| a rank killed: 8 workers, ranks_per_job 2, jobs of 1000 steps | after step 60, went on at step 58; other "
+        "jobs (3) never stopped, but were not at work when the rank was lost | all done, others never stopped "
+        "| not met |"]
 
 
 def test_the_tables_stand_between_the_markers_of_a_page():
