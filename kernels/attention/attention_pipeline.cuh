@@ -12,9 +12,9 @@ namespace recite::kernels {
 
 constexpr int stage_rows = 64;  // of a tile of the rows that are gone through
 
-// The next item for the caller's block, or -1. Blocks come for items when they have time, so that they end together,
-// and one that other work keeps from its multiprocessor is not waited for. Each comes once more than it gets one: then
-// the counter is 0 again.
+// The next item for the caller's block, or -1. Blocks come for items when they have time, so that they end together
+// however items differ, and one that begins late finds the work done. Each comes once more than it gets one: then the
+// counter is 0 again.
 __device__ inline int take_item(unsigned* counter, int items) {
   const auto item = static_cast<int>(atomicInc(counter, items + gridDim.x - 1));
   return item < items ? item : -1;
@@ -90,9 +90,10 @@ struct Pipeline {
     alignas(1024) unsigned char own[2][OwnTiles][OwnTile::bytes];
     alignas(1024) unsigned char stage[Stages][2][StageTile::bytes];
     alignas(16) float sums[Stages][2][stage_rows];
-    int item[2];  // of the own tiles
-    // `arrived` has stages that are to be prepared.
-    Barrier arrived[Stages], full[Stages], empty[Stages], own_known[2], own_free[2];
+    int item[2];
+    // `arrived` has stages that are to be prepared. `own_free`: an item's own tiles are done with, and its number read,
+    // which is all that preparing warps do with either.
+    Barrier arrived[Stages], full[Stages], empty[Stages], item_known[2], own_free[2];
 
     __device__ void start(bool preparing) {
       if (threadIdx.x == 0) {
@@ -102,7 +103,7 @@ struct Pipeline {
           empty[s].start(Computing * 4 * arrivals_of_warp);
         }
         for (int i = 0; i < 2; ++i) {
-          own_known[i].start(1);
+          item_known[i].start(1);
           own_free[i].start((Computing * 4 + (preparing ? preparing_warps : 0)) * arrivals_of_warp);
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");  // copies see them
@@ -111,7 +112,7 @@ struct Pipeline {
     }
     // The block's item `number`, or -1 when it has no more.
     __device__ int item_of(int number) {
-      own_known[number % 2].wait(number / 2);
+      item_known[number % 2].wait(number / 2);
       return item[number % 2];
     }
   };
@@ -127,7 +128,7 @@ struct Pipeline {
       const int index = next;
       shared.own_free[number % 2].wait(number / 2 - 1);
       shared.item[number % 2] = index;
-      shared.own_known[number % 2].arrive();
+      shared.item_known[number % 2].arrive();
       if (index < 0) break;
       next = take_item(problem.items_taken, Item::count(problem));
       const Item item(problem, index, of_queries);

@@ -84,10 +84,7 @@ __global__ __launch_bounds__(column_threads) void add_rows(const ColumnSumsShape
 #pragma unroll
       for (int i = 0; i < column_pack; ++i) sums[i] += to_float(of_row.values[i]);
   }
-  float* share = shares + blockIdx.y * shape.columns + column;
-#pragma unroll
-  for (int i = 0; i < column_pack; i += 4)
-    *reinterpret_cast<float4*>(share + i) = make_float4(sums[i], sums[i + 1], sums[i + 2], sums[i + 3]);
+  store_pack(sums, shares + blockIdx.y * shape.columns, static_cast<int>(column), static_cast<int>(shape.columns));
 }
 
 void add_all_shares(const char* what, const float* shares, int64_t count, int64_t columns, float* to,

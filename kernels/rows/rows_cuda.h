@@ -13,8 +13,8 @@
 
 namespace recite::kernels {
 
-// to (rows, width) = 0, but for to[at[m]] = from[m], m < count. from (count, width); no number twice in `at` (count).
-// Element is float or __nv_bfloat16.
+// to (rows, width) = 0, but for to[at[m]] = from[m], m < count. from (count, width); `at` (count): 0 <= at[m] < rows,
+// none twice. Element is float or __nv_bfloat16.
 struct RowsPut {
   int64_t rows, width, count;
 };

@@ -64,7 +64,8 @@ void with_attention_element(const torch::Tensor& tensor, const Body& body) {
 
 cudaStream_t stream() { return c10::cuda::getCurrentCUDAStream(); }
 
-// One for each stream, whose work is one after the other. Never destroyed: at the program's end CUDA may be gone first.
+// One for each stream, whose work is one after the other. The first call on a stream makes it, which must not be within
+// a capture that may fail: then it is never cleared. Never destroyed: at the program's end CUDA may be gone first.
 unsigned* attention_items_taken() {
   static std::mutex mutex;
   static auto& counters = *new std::unordered_map<c10::cuda::CUDAStream, torch::Tensor>();
@@ -366,7 +367,6 @@ void add_product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x
 
 torch::Tensor column_sums(const torch::Tensor& given) {
   constexpr int64_t multiple = 8;
-  if (given.size(1) % multiple != 0) return given.sum(0, /*keepdim=*/false, torch::kFloat32);
   const torch::Tensor dy = given.stride(0) % multiple == 0 ? given : given.contiguous();
   const kernels::ColumnSumsShape shape{dy.size(0), dy.size(1), dy.stride(0)};
   torch::Tensor sums = torch::empty({dy.size(1)}, dy.options().dtype(torch::kFloat32));
@@ -387,7 +387,7 @@ torch::Tensor put_rows(const torch::Tensor& rows, const torch::Tensor& at, torch
 }
 
 bool takes_embedding(const torch::Tensor& dy, int64_t vocabulary) {
-  return takes(dy) && dy.scalar_type() != torch::kFloat16 && vocabulary <= kernels::largest_embedding_vocabulary;
+  return takes(dy) && vocabulary <= kernels::largest_embedding_vocabulary;
 }
 
 torch::Tensor embedding_gradient(const torch::Tensor& dy, const torch::Tensor& tokens, int64_t vocabulary) {

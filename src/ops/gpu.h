@@ -82,7 +82,7 @@ torch::Tensor product_input_gradient(const torch::Tensor& dy, const torch::Tenso
 // Adds the transpose of dy (M, O) times x (M, I) to `gradient` (O, I), float32.
 void add_product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& gradient);
 
-// (O), float32: the sums of the columns of dy (M, O), bf16, whose rows are one stride apart.
+// (O), float32: the sums of the columns of dy (M, O), bf16, whose rows are one stride apart. O is a multiple of 8.
 torch::Tensor column_sums(const torch::Tensor& dy);
 
 // Of kernels/rows/rows_cuda.h: zeros of `shape` (.., D), but rows (M, D), contiguous, at places `at` (M) of it.

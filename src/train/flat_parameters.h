@@ -35,7 +35,8 @@ class FlatParameters {
   // Runs a backward pass that leaves the gradients of one-dimensional parameters where it makes them, then adds those
   // to the buffer together: each by itself, a hundred of them are a hundred launches on a GPU.
   void add_vector_gradients_at_once(const std::function<void()>& backward);
-  // For that pass, where the buffer is needed before its end: adds those that are made so far.
+  // For that pass, from any of its threads, where the buffer is needed before its end: adds those that are made so far.
+  // Outside of one there are none.
   void add_vector_gradients_so_far();
 
   // Square of the whole gradient's Euclidean norm: () float64, on the device.

@@ -190,6 +190,7 @@ void Trainer::State::pass(const Batch& batch, bool last) {
     context.gradients_complete = [this](const torch::Tensor& from) {
       const torch::Tensor gradient = from.grad();
       if (!reducer.begins_from(gradient)) return;
+      // The sums are of the buffer, where these are not yet.
       parameters.add_vector_gradients_so_far();
       passes->between([this, gradient] { reducer.complete_from(gradient); });
     };

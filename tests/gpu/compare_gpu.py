@@ -21,7 +21,7 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from figures import with_peers
+from figures import NOT_BEGUN, with_peers
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("kernels", "generation", "steps", "text")
@@ -73,7 +73,7 @@ def measured(run: Run, peers: dict) -> dict[str, dict]:
     times = {}
     for name, measure in peers.items():
         if run.over():
-            times[name] = {"error": "no time was left"}
+            times[name] = NOT_BEGUN
             continue
         try:
             times[name] = measure()
@@ -185,7 +185,7 @@ def versions(run: Run) -> dict[str, str]:
 
 
 def compare(run: Run, part: str) -> Iterator[dict]:
-    """The part after each of its rows, so that what was measured stays should the call end early."""
+    """The part after each of its rows."""
     import torch
     from queued import ceilings
 
@@ -201,6 +201,20 @@ def compare(run: Run, part: str) -> Iterator[dict]:
         yield found
 
 
+def keep(rows_so_far: Iterator[dict], part: str, path: Path) -> None:
+    """Into the file after each row, so that a call that ends early loses none; the part's place is for a whole one."""
+    figures = json.loads(path.read_text()) if path.exists() else {"parts": {}}
+
+    def write() -> None:
+        path.write_text(json.dumps(figures, indent=1) + "\n")
+    for found in rows_so_far:
+        figures["unfinished"] = {part: found}
+        write()
+    if "unfinished" in figures:
+        figures["parts"].update(figures.pop("unfinished"))
+        write()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", type=Path, required=True, metavar="FOLDER")
@@ -214,11 +228,8 @@ def main() -> int:
     if not torch.cuda.is_available():
         parser.error("PyTorch sees no GPU here: run it on a machine that has one")
     run = Run(given.programs, given.seconds, given.minutes)
-    figures = json.loads(given.json.read_text()) if given.json.exists() else {"parts": {}}
     for part in [given.only] if given.only else PARTS:
-        for found in compare(run, part):
-            figures["parts"][part] = found
-            given.json.write_text(json.dumps(figures, indent=1) + "\n")
+        keep(compare(run, part), part, given.json)
         run.say(f"{part} is in {given.json}")
     return 1 if run.failed else 0
 

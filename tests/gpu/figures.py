@@ -7,6 +7,8 @@ rows}. A row is {operation, shape, dtype, direction, microseconds, bytes, flops,
 
 from goals import COPY, GOALS, HERE, Goal
 
+NOT_BEGUN = {"error": "no time was left"}  # a peer, when the call's time was over
+
 
 def with_peers(row: dict, peers: dict[str, dict]) -> dict:
     measured = {name: peer["microseconds"] for name, peer in peers.items() if "microseconds" in peer}

@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from figures import goals_of, share_of_ceiling, verdict
+from figures import NOT_BEGUN, goals_of, share_of_ceiling, verdict
 from goals import COPY, HERE, Goal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,11 +59,16 @@ def goal_text(goals: tuple[Goal, ...], part: str) -> str:
     return f"{ratios} of {'ours' if first.than == HERE else first.than}{f' ({where})' if where else ''}"
 
 
+def peer_text(peer: dict, part: str) -> str:
+    if "microseconds" in peer:
+        return time_text(peer["microseconds"], part)
+    return "not measured" if peer == NOT_BEGUN else "failed"
+
+
 def peers_text(group: list[dict], part: str) -> str:
     def of(name: str) -> str:
         peers = [row["peers"].get(name, {}) for row in group]
-        times = [time_text(peer["microseconds"], part) if "microseconds" in peer else "failed" for peer in peers]
-        return "failed" if set(times) == {"failed"} else " / ".join(times)
+        return once([peer_text(peer, part) for peer in peers])
     return "; ".join(f"{name} {of(name)}" for name in group[0]["peers"])
 
 

@@ -263,6 +263,22 @@ def test_each_text_of_the_program_is_set_beside_its_own_peers(tmp_path: Path, mo
     assert list(compare_gpu.compare_text(compare_gpu.Run(tmp_path / "none", 0.1, 1))) == []
 
 
+def test_a_call_that_ends_early_keeps_its_rows_and_the_part_that_was_there(tmp_path: Path):
+    path, old, new = tmp_path / "figures.json", {"rows": [1, 2, 3]}, {"rows": [4]}
+
+    def cut_off():
+        yield new
+        raise KeyboardInterrupt
+    path.write_text(json.dumps({"parts": {"steps": old, "text": old}}))
+    with pytest.raises(KeyboardInterrupt):
+        compare_gpu.keep(cut_off(), "steps", path)
+    assert json.loads(path.read_text()) == {"parts": {"steps": old, "text": old}, "unfinished": {"steps": new}}
+    compare_gpu.keep(iter([new, old | new]), "steps", path)
+    assert json.loads(path.read_text()) == {"parts": {"steps": new, "text": old}}
+    compare_gpu.keep(iter([]), "text", path)
+    assert json.loads(path.read_text()) == {"parts": {"steps": new, "text": old}}
+
+
 def test_a_peer_that_fails_is_recorded_and_none_begins_after_the_end(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(compare_gpu, "clear", lambda: None)
 

@@ -95,12 +95,13 @@ TEST_P(OnGpu, RecordedPassesHaveTheBitsOfOthers) {
     int sums[2] = {};
     for (const bool recorded : {false, true}) {
       const auto model = make_model(job.model, vocabulary_size(job.task), precision, torch::kCUDA, 3);
-      const FlatParameters parameters(*model);
+      FlatParameters parameters(*model);
       GradientReducer reducer(parameters.gradients(), group.device, /*bucket_bytes=*/1 << 16);
       const auto passes = make_passes(torch::Device(torch::kCUDA, 0), recorded);
       const auto complete = [&](const torch::Tensor& from) {
         const torch::Tensor gradient = from.grad();
         if (!reducer.begins_from(gradient)) return;
+        parameters.add_vector_gradients_so_far();
         passes->between([&, gradient] {
           reducer.complete_from(gradient);
           ++sums[recorded];
@@ -116,7 +117,8 @@ TEST_P(OnGpu, RecordedPassesHaveTheBitsOfOthers) {
                 .wanted = inputs.answers.places, .training = true, .seed = 7, .row_places = inputs.row_places};
             if (last) context.gradients_complete = complete;
             const torch::Tensor logits = model->forward(inputs.tokens, context);
-            answer_loss_sum(logits, inputs.answers.tokens, model->vocabulary()).backward();
+            const torch::Tensor sum = answer_loss_sum(logits, inputs.answers.tokens, model->vocabulary());
+            parameters.add_vector_gradients_at_once([&] { sum.backward(); });
           });
         }
         reducer.finish();

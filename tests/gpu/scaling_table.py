@@ -96,13 +96,14 @@ def jobs_lines(rows: list[dict]) -> list[str]:
 def fault_lines(rows: list[dict]) -> list[str]:
     lines = []
     for row in rows:
-        met = (row["all_done"] and row["went_on_to_the_end"] and row["others_never_stopped"]
-               and row["others_were_at_work"])
+        met = row["all_done"] and row["went_on_to_the_end"] and row["others_never_stopped"]
         others = "never stopped" if row["others_never_stopped"] else "STOPPED"
         others += "" if row["others_were_at_work"] else ", but were not at work when the rank was lost"
+        shown = row["others_were_at_work"] or not row["others_never_stopped"]
+        end = verdict(met) if shown else "not measured"
         lines.append(f"| a rank killed: {row['workers']} workers, ranks_per_job {row['ranks_per_job']}, jobs of "
                      f"{row['steps']} steps | after step {row['killed_after']}, went on at step {row['went_on_at']}; "
-                     f"other jobs ({row['others']}) {others} | all done, others never stopped | {verdict(met)} |")
+                     f"other jobs ({row['others']}) {others} | all done, others never stopped | {end} |")
     return lines
 
 

@@ -203,7 +203,7 @@ def test_losses_jobs_and_the_lost_rank_have_a_line_each():
         "jobs (3) STOPPED | all done, others never stopped | not met |",
         "| a rank killed: 8 workers, ranks_per_job 2, jobs of 1000 steps | after step 60, went on at step 58; other "
         "jobs (3) never stopped, but were not at work when the rank was lost | all done, others never stopped "
-        "| not met |"]
+        "| not measured |"]
 
 
 def test_the_tables_stand_between_the_markers_of_a_page():

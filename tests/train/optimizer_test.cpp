@@ -135,6 +135,31 @@ TEST(FlatParameters, AddTheGradientsOfVectorsAtOnceAsOneByOne) {
   EXPECT_TRUE(torch::equal(at_once.gradients(), one_by_one.gradients()));
   EXPECT_GT(at_once.gradients().abs().max().item<double>(), 0);
 
+  // Added within the pass, too, as soon as a layer's are made, and once more between two of its parts.
+  int layers = 0;
+  ForwardContext context;
+  context.gradients_complete = [&](const torch::Tensor& from) {
+    at_once.add_vector_gradients_so_far();
+    for (size_t p = 0; p < model->parameters().size(); ++p) {
+      if (model->parameters()[p].tensor.data_ptr() < from.data_ptr()) continue;
+      EXPECT_GT(at_once.part(at_once.gradients(), p).abs().max().item<double>(), 0) << model->parameters()[p].name;
+    }
+    ++layers;
+  };
+  const torch::Tensor tokens = torch::arange(10).view({2, 5});
+  at_once.gradients().zero_();
+  one_by_one.gradients().zero_();
+  at_once.add_vector_gradients_at_once([&] {
+    model->forward(tokens, context).square().sum().backward();
+    at_once.add_vector_gradients_so_far();
+    model->forward(tokens, context).sum().backward();
+  });
+  at_once.add_vector_gradients_so_far();  // outside of a pass: nothing
+  other->forward(tokens, {}).square().sum().backward();
+  other->forward(tokens, {}).sum().backward();
+  EXPECT_TRUE(torch::equal(at_once.gradients(), one_by_one.gradients()));
+  EXPECT_EQ(layers, 2 * job.model.layers);
+
   // A pass that fails leaves every parameter its part of the buffer.
   EXPECT_THROW(at_once.add_vector_gradients_at_once([] { throw Error("no memory"); }), Error);
   for (size_t p = 0; p < model->parameters().size(); ++p)
