@@ -266,7 +266,7 @@ def what_went_on(events: numpy.ndarray, training: numpy.ndarray, killed: int) ->
     again = steps(killed, 2)
     return {"others": len(last) - 1, "all_done": set(last.values()) == {b"done"},
             "others_never_stopped": all(whole(job) for job in last if job != killed),
-            "others_were_at_work": len(lost) == 1 and bool((ends["time"] > lost[0]).all()),
+            "others_were_at_work": len(lost) > 0 and bool((ends["time"] > lost[0]).all()),
             "killed_after": max(steps(killed, 1), default=0), "went_on_at": min(again, default=0),
             "went_on_to_the_end": bool(again) and again == list(range(again[0], FAULT_STEPS + 1))}
 
