@@ -60,7 +60,9 @@ class Transport {
   virtual std::vector<int> take_lost_ranks() = 0;
   virtual bool every_rank_lives() const = 0;
 
-  // Called by every rank in `request.ranks`. A group of one never touches MPI. Throws PeerLost.
+  // Called by every rank in `request.ranks`, each when it and the others have left the group they were in: a rank that
+  // waits here may make no progress in MPI, and what it has to tell the old group would not leave it. A group of one
+  // never touches MPI. Throws PeerLost.
   virtual std::unique_ptr<FormedGroup> form_group(const GroupRequest& request) = 0;
 
   // The last call: delivers what is queued and leaves. After a rank was lost MPI_Finalize can hang, so then the process
