@@ -7,18 +7,25 @@
 #include "kernels/attention/attention_cuda.h"
 #include "kernels/attention/attention_launch.h"
 #include "kernels/attention/attention_work.cuh"
+#include "kernels/cuda/overlap.cuh"
 
 namespace recite::kernels {
 
 namespace {
 
-constexpr int decode_threads = 128, decode_warps = decode_threads / 32;
+// Blocks are small where there are many heads: all of an H100's multiprocessors hold `wanted_threads` at a time.
+constexpr int many_threads = 512, few_threads = 128;
+constexpr int64_t wanted_threads = 1024 * few_threads, few_heads = 256;
 constexpr int keys_at_once = 4;  // of a group of lanes: loads in flight
-constexpr int64_t wanted_blocks = 1024, least_keys_of_split = 128, most_splits = 64;
+constexpr int64_t most_splits = 64;
+
+int64_t heads_of(const AttentionDecodeShape& shape) { return shape.batch * shape.heads; }
+int threads_of(const AttentionDecodeShape& shape) { return heads_of(shape) <= few_heads ? many_threads : few_threads; }
 
 int64_t splits_of(const AttentionDecodeShape& shape) {
-  const int64_t rows = shape.batch * shape.heads;
-  return std::clamp<int64_t>(std::min(wanted_blocks / rows, shape.max_tokens / least_keys_of_split), 1, most_splits);
+  const int64_t threads = threads_of(shape), least_keys = threads == many_threads ? 256 : 128;
+  return std::clamp<int64_t>(std::min(wanted_threads / threads / heads_of(shape), shape.max_tokens / least_keys), 1,
+                             most_splits);
 }
 
 struct DecodeProblem {
@@ -59,11 +66,14 @@ __device__ float rotated_number(const AttentionProblem& problem, const Element* 
   return x * problem.cos[angle] + (c < half ? -other : other) * problem.sin[angle];
 }
 
-// How a head lies over lanes: `Lanes` have a key, each `Chunks` pieces of `Width` numbers, Lanes x Width apart.
-template <class Element, int Width, int Lanes, int Chunks>
+// How a head lies over the lanes of `Threads`: `Lanes` have a key, each `Chunks` pieces of `Width` numbers, Lanes x
+// Width apart.
+template <class Element, int Threads, int Width, int Lanes, int Chunks>
 struct DecodeLayout {
   using Number = Element;
-  static constexpr int lanes = Lanes, numbers = Width * Chunks, groups = decode_threads / Lanes;
+  static constexpr int threads = Threads, warps = Threads / 32;
+  static constexpr int lanes = Lanes, numbers = Width * Chunks, groups = Threads / Lanes;
+  static constexpr int blocks = (Chunks == 1 ? 1024 : 512) / Threads;  // of a multiprocessor
 
   struct alignas(Width * sizeof(Element)) Piece {
     Element at[Width];
@@ -129,7 +139,9 @@ struct Combined {
   float largest = -INFINITY, total = 0, sum = 0;
 
   __device__ Combined(const float* parts, int count, int head, int c) {
+#pragma unroll 8
     for (int i = 0; i < count; ++i) largest = fmaxf(largest, parts[i * (head + 2)]);
+#pragma unroll 8
     for (int i = 0; i < count; ++i) {
       const float* const part = parts + i * (head + 2);
       const float factor = part[0] == -INFINITY ? 0 : power_of_2(part[0] - largest);
@@ -140,9 +152,11 @@ struct Combined {
 };
 
 template <class Element, class Layout>
-__global__ void __launch_bounds__(decode_threads)
+__global__ void __launch_bounds__(Layout::threads, Layout::blocks)
     decode_kernel(const DecodeProblem problem, const Element* qkv, Element* all_keys, Element* all_values, Element* out,
                   float* parts) {
+  let_next_begin();
+  await_previous();
   const int head = problem.of.head, split = blockIdx.x % problem.splits, row = blockIdx.x / problem.splits;
   const int h = row % problem.of.heads, position = problem.length[row / problem.of.heads];
   const Element* const token = qkv + static_cast<int64_t>(row) * 3 * head;
@@ -153,7 +167,7 @@ __global__ void __launch_bounds__(decode_threads)
   const int each = (seen + problem.splits - 1) / problem.splits;
   const int begin = first + split * each, last = min(begin + each, position + 1);
   if (begin <= position && last == position + 1)
-    for (int c = threadIdx.x; c < head; c += decode_threads) {
+    for (int c = threadIdx.x; c < head; c += Layout::threads) {
       keys[static_cast<int64_t>(position) * head + c] = Element(rotated_number(problem.of, token + head, c, position));
       values[static_cast<int64_t>(position) * head + c] = token[2 * head + c];
     }
@@ -171,7 +185,7 @@ __global__ void __launch_bounds__(decode_threads)
 #pragma unroll
   for (int apart = Layout::lanes; apart < 32; apart *= 2) partial.add_lanes(apart);
 
-  __shared__ float of_warps[decode_warps * (largest_attention_head + 2)];
+  __shared__ float of_warps[Layout::warps * (largest_attention_head + 2)];
   float* const mine = of_warps + threadIdx.x / 32 * (head + 2);
   if (threadIdx.x % 32 == 0) {
     mine[0] = partial.largest;
@@ -181,8 +195,8 @@ __global__ void __launch_bounds__(decode_threads)
   for (int i = 0; i < Layout::numbers; ++i)
     if (const int c = Layout::dimension(i); threadIdx.x % 32 < Layout::lanes && c < head) mine[2 + c] = partial.sums[i];
   __syncthreads();
-  for (int c = threadIdx.x; c < head; c += decode_threads) {
-    const Combined whole(of_warps, decode_warps, head, c);
+  for (int c = threadIdx.x; c < head; c += Layout::threads) {
+    const Combined whole(of_warps, Layout::warps, head, c);
     if (problem.splits == 1) {
       out[static_cast<int64_t>(row) * head + c] = Element(whole.sum / whole.total);
     } else {
@@ -198,6 +212,8 @@ __global__ void __launch_bounds__(decode_threads)
 
 template <class Element>
 __global__ void combine_splits_kernel(const float* parts, int splits, int head, Element* out) {
+  let_next_begin();
+  await_previous();
   for (int c = threadIdx.x; c < head; c += blockDim.x) {
     const Combined whole(parts + static_cast<int64_t>(blockIdx.x) * splits * (head + 2), splits, head, c);
     out[static_cast<int64_t>(blockIdx.x) * head + c] = Element(whole.sum / whole.total);
@@ -205,13 +221,13 @@ __global__ void combine_splits_kernel(const float* parts, int splits, int head, 
 }
 
 // The kernel for a head size: of whole 16-byte pieces where it can be, on as few lanes as hold them.
-template <class Element>
+template <class Element, int Threads>
 auto decode_kernel_for(int64_t head) {
   constexpr int width = 16 / sizeof(Element);
-  if (head % width != 0) return decode_kernel<Element, DecodeLayout<Element, 1, 32, 8>>;
-  if (head <= 8 * width) return decode_kernel<Element, DecodeLayout<Element, width, 8, 1>>;
-  if (head <= 16 * width) return decode_kernel<Element, DecodeLayout<Element, width, 16, 1>>;
-  return decode_kernel<Element, DecodeLayout<Element, width, 32, 8 / width>>;
+  if (head % width != 0) return decode_kernel<Element, DecodeLayout<Element, Threads, 1, 32, 8>>;
+  if (head <= 8 * width) return decode_kernel<Element, DecodeLayout<Element, Threads, width, 8, 1>>;
+  if (head <= 16 * width) return decode_kernel<Element, DecodeLayout<Element, Threads, width, 16, 1>>;
+  return decode_kernel<Element, DecodeLayout<Element, Threads, width, 32, 8 / width>>;
 }
 
 }  // namespace
@@ -224,7 +240,7 @@ void attention_decode_cuda(const AttentionDecodeShape& shape, const AttentionPos
   require_supported(batch, heads, head, position);
   require(max_tokens > 0 && max_tokens < INT32_MAX / largest_attention_head, "the cache must have room for a token");
   require_aligned(qkv, keys, values, out);
-  const int64_t splits = splits_of(shape), rows = batch * heads;
+  const int64_t splits = splits_of(shape), rows = heads_of(shape);
   require(rows * splits < INT32_MAX, "too many heads and rows");
   const AttentionProblem problem{.batch = static_cast<int>(batch),
                                  .time = static_cast<int>(max_tokens),
@@ -238,16 +254,22 @@ void attention_decode_cuda(const AttentionDecodeShape& shape, const AttentionPos
                                  .window = position.window,
                                  .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(head))),
                                  .neighbors = 1};
-  launch_attention(decode_kernel_for<Element>(head), rows * splits, decode_threads, 0, stream,
-                   DecodeProblem{problem, length, static_cast<int>(splits)}, qkv, keys, values, out, workspace);
+  const int threads = threads_of(shape);
+  const auto start = [&](auto kernel, int64_t blocks, int block_threads, auto... arguments) {
+    launch_overlapping("attention", kernel, dim3(static_cast<unsigned>(blocks)), block_threads, 0, stream,
+                       arguments...);
+  };
+  start(threads == many_threads ? decode_kernel_for<Element, many_threads>(head)
+                                : decode_kernel_for<Element, few_threads>(head),
+        rows * splits, threads, DecodeProblem{problem, length, static_cast<int>(splits)}, qkv, keys, values, out,
+        workspace);
   if (splits > 1)
-    launch_attention(combine_splits_kernel<Element>, rows, 64, 0, stream, workspace, static_cast<int>(splits),
-                     static_cast<int>(head), out);
+    start(combine_splits_kernel<Element>, rows, 64, workspace, static_cast<int>(splits), static_cast<int>(head), out);
 }
 
 int64_t attention_decode_workspace(const AttentionDecodeShape& shape) {
   const int64_t splits = splits_of(shape);
-  return splits > 1 ? shape.batch * shape.heads * splits * (shape.head + 2) : 0;
+  return splits > 1 ? heads_of(shape) * splits * (shape.head + 2) : 0;
 }
 
 #define RECITE_INSTANTIATE(Element)                                                                                 \

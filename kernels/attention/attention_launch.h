@@ -8,6 +8,7 @@
 #include <string>
 
 #include "kernels/attention/attention.h"
+#include "kernels/cuda/launch.h"
 
 namespace recite::kernels {
 
@@ -32,11 +33,6 @@ inline void require_supported(int64_t batch, int64_t heads, int64_t head, const 
   require(position.twice_from >= position.rotary, "dimensions that count twice must not be rotated");
 }
 
-inline void check_cuda(cudaError_t error, const char* what) {
-  if (error != cudaSuccess)
-    throw std::runtime_error(std::string(what) + " on the GPU failed: " + cudaGetErrorString(error));
-}
-
 // Of the current device.
 inline int device_attribute(cudaDeviceAttr attribute) {
   int device = 0, value = 0;
@@ -50,13 +46,7 @@ inline int multiprocessors() { return device_attribute(cudaDevAttrMultiProcessor
 template <class... Parameters, class... Arguments>
 void launch_attention(void (*kernel)(Parameters...), int64_t blocks, int threads, size_t shared_bytes,
                       cudaStream_t stream, Arguments... arguments) {
-  constexpr const char* what = "attention";
-  if (shared_bytes > 48 * 1024)  // more than every kernel may have
-    check_cuda(
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
-        what);
-  kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, stream>>>(arguments...);
-  check_cuda(cudaGetLastError(), what);
+  launch("attention", kernel, dim3(static_cast<unsigned>(blocks)), threads, shared_bytes, stream, arguments...);
 }
 
 }  // namespace recite::kernels

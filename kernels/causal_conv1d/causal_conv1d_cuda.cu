@@ -4,7 +4,7 @@
 #include <type_traits>
 
 #include "kernels/cuda/columns.cuh"
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/overlap.cuh"
 
 namespace recite::kernels {
 namespace {
@@ -283,6 +283,8 @@ __global__ __launch_bounds__(conv_threads) void add_block_shares(const float* pa
 
 template <class Element, int Width>
 __global__ void conv_step(int64_t rows, ConvArguments<Element> in, Element* window) {
+  let_next_begin();
+  await_previous();
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x, b = i / in.channels;
   const int d = static_cast<int>(i % in.channels);
   if (b >= rows) return;
@@ -373,8 +375,8 @@ void causal_conv1d_step_cuda(const ConvShape& shape, Rows<const Element> x, cons
   arguments.y = y;
   with_width(shape.width, [&](auto width) {
     const dim3 blocks(static_cast<unsigned>(ceil_div(shape.batch * shape.channels, conv_threads)));
-    launch("a step of the causal convolution", conv_step<Element, decltype(width)::value>, blocks, conv_threads, 0,
-           stream, shape.batch, arguments, window);
+    launch_overlapping("a step of the causal convolution", conv_step<Element, decltype(width)::value>, blocks,
+                       conv_threads, 0, stream, shape.batch, arguments, window);
   });
 }
 

@@ -6,7 +6,7 @@
 #include <type_traits>
 
 #include "kernels/cuda/columns.cuh"
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/overlap.cuh"
 
 namespace recite::kernels {
 
@@ -73,6 +73,8 @@ __device__ void forward_batch(const GeluTile<Size>& tile, int64_t row, const Ele
 template <class Element, int Size>
 __global__ __launch_bounds__(32 * gelu_warps) void gelu_forward(int64_t rows, int columns, int64_t rows_of_block,
                                                                 const Element* u, const float* bias, Element* y) {
+  let_next_begin();
+  await_previous();
   const GeluTile<Size> tile(rows, columns, rows_of_block);
   float added[Size];
   to_floats(load_pack<Size>(bias, tile.column, columns), added);
@@ -162,9 +164,9 @@ void bias_gelu_forward_cuda(const GeluShape& shape, const Element* u, const floa
   check_gelu_shape(shape);
   constexpr int size = gelu_pack<Element>;
   const bool aligned = is_aligned<Element>(shape, u, bias, nullptr, y);
-  launch("GELU", aligned ? gelu_forward<Element, size> : gelu_forward<Element, 1>,
-         gelu_blocks(shape, aligned ? size : 1), 32 * gelu_warps, 0, stream, shape.rows,
-         static_cast<int>(shape.columns), rows_of_block(shape), u, bias, y);
+  launch_overlapping("GELU", aligned ? gelu_forward<Element, size> : gelu_forward<Element, 1>,
+                     gelu_blocks(shape, aligned ? size : 1), 32 * gelu_warps, 0, stream, shape.rows,
+                     static_cast<int>(shape.columns), rows_of_block(shape), u, bias, y);
 }
 
 int64_t bias_gelu_backward_workspace_bytes(const GeluShape& shape) {

@@ -1,4 +1,4 @@
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/overlap.cuh"
 #include "kernels/residual_norm/norm_cuda.cuh"
 
 namespace recite::kernels {
@@ -63,6 +63,8 @@ __device__ float variance_of(const NormPlace& at, const float (&v)[Packs][Size],
 template <class Element, int Packs, int Size, int Threads>
 __global__ __launch_bounds__(Threads, 1) void norm_forward(const NormForward<Element> norm) {
   extern __shared__ float4 shared[];
+  let_next_begin();
+  await_previous();
   const NormPlace at(norm.threads);
   GroupSum sum_over_group(at, *reinterpret_cast<GroupSum::Memory*>(shared));
   float4* slots = shared + sizeof(GroupSum::Memory) / sizeof(float4);
@@ -129,9 +131,10 @@ void residual_norm_forward_cuda(const ResidualNormShape& shape, const ResidualNo
       out};
   with_norm_layout(shape.columns, is_aligned(shape, in, out), [&](auto packs, auto size, auto most_threads) {
     const int threads = layout.threads * layout.groups;
-    launch("residual norm", norm_forward<Element, packs(), size(), most_threads()>,
-           dim3(static_cast<unsigned>(norm_blocks(shape))), threads,
-           sizeof(GroupSum::Memory) + threads * RowReader<Element, 1, packs(), size()>::shared_bytes, stream, norm);
+    launch_overlapping("residual norm", norm_forward<Element, packs(), size(), most_threads()>,
+                       dim3(static_cast<unsigned>(norm_blocks(shape))), threads,
+                       sizeof(GroupSum::Memory) + threads * RowReader<Element, 1, packs(), size()>::shared_bytes,
+                       stream, norm);
   });
 }
 

@@ -1,3 +1,4 @@
+#include "kernels/cuda/overlap.cuh"
 #include "kernels/selective_scan/scan_cuda.cuh"
 
 namespace recite::kernels {
@@ -9,6 +10,17 @@ struct StepArguments : ScanArguments<Element> {
   float* state_after;
 };
 
+constexpr int step_vector = 4, step_vectors = 2;  // states of one access; accesses of a lane at once
+
+// `Width` neighbouring states.
+template <int Width, class Number>
+__device__ void read_states(const Number* from, float (&to)[Width]) {
+  if constexpr (Width == 1)
+    to[0] = to_float(*from);
+  else
+    unpack(from, to);
+}
+
 // `lanes` neighbouring lanes share a channel of a row, each with `Width` neighbouring states at a time: every state is
 // read and written once, in contiguous vectors.
 template <class Element, int Width>
@@ -16,31 +28,40 @@ __global__ __launch_bounds__(scan_threads) void scan_step(StepArguments<Element>
   const int64_t i = (static_cast<int64_t>(blockIdx.x) * scan_threads + threadIdx.x) / lanes;
   const int b = static_cast<int>(i / in.channels), d = static_cast<int>(i % in.channels);
   const bool within = b < in.batch;  // the others still meet in the shuffles
+  let_next_begin();
+  await_previous();
   float y = 0, u = 0;
   if (within) {
     u = to_float(in.u.data[b * in.u.stride + d]);
     float delta = to_float(in.delta.data[b * in.delta.stride + d]);
     if (in.delta_bias) delta += in.delta_bias[d];
     if (in.softplus) delta = softplus(delta);
-    const float* A = in.A + static_cast<int64_t>(d) * in.state;
-    float* state = in.state_after + i * in.state;
-    for (int n = threadIdx.x % lanes * Width; n < in.state; n += lanes * Width) {
-      float a[Width], h[Width];
-      if constexpr (Width == 4) {
-        load_vectors(A + n, a);
-        load_vectors(state + n, h);
-      } else {
-        a[0] = A[n], h[0] = state[n];
-      }
+    const float* const A = in.A + static_cast<int64_t>(d) * in.state;
+    const Element *const B = in.B.data + b * in.B.stride, *const C = in.C.data + b * in.C.stride;
+    float* const state = in.state_after + i * in.state;
+    for (int first = threadIdx.x % lanes * Width; first < in.state; first += step_vectors * lanes * Width) {
+      float a[step_vectors][Width], h[step_vectors][Width], of_B[step_vectors][Width], of_C[step_vectors][Width];
 #pragma unroll
-      for (int e = 0; e < Width; ++e) {
-        h[e] = exp2_fast(delta * (log2_e * a[e])) * h[e] + delta * u * to_float(in.B.data[b * in.B.stride + n + e]);
-        y += to_float(in.C.data[b * in.C.stride + n + e]) * h[e];
-      }
-      if constexpr (Width == 4)
-        *reinterpret_cast<float4*>(state + n) = make_float4(h[0], h[1], h[2], h[3]);
-      else
-        state[n] = h[0];
+      for (int v = 0; v < step_vectors; ++v)
+        if (const int n = first + v * lanes * Width; n < in.state) {
+          read_states(state + n, h[v]);
+          read_states(A + n, a[v]);
+          read_states(B + n, of_B[v]);
+          read_states(C + n, of_C[v]);
+        }
+#pragma unroll
+      for (int v = 0; v < step_vectors; ++v)
+        if (const int n = first + v * lanes * Width; n < in.state) {
+#pragma unroll
+          for (int e = 0; e < Width; ++e) {
+            h[v][e] = exp2_fast(delta * (log2_e * a[v][e])) * h[v][e] + delta * u * of_B[v][e];
+            y += of_C[v][e] * h[v][e];
+          }
+          if constexpr (Width == 1)
+            state[n] = h[v][0];
+          else
+            pack(h[v], state + n);
+        }
     }
   }
   for (int mask = lanes / 2; mask > 0; mask /= 2) y += __shfl_xor_sync(0xffffffffu, y, mask);
@@ -53,6 +74,12 @@ __global__ __launch_bounds__(scan_threads) void scan_step(StepArguments<Element>
   in.y.data[b * in.y.stride + d] = from_float<Element>(y);
 }
 
+template <class Element>
+bool holds_vectors(const Rows<const Element>& rows) {
+  return reinterpret_cast<uintptr_t>(rows.data) % (step_vector * sizeof(Element)) == 0 &&
+         rows.stride % step_vector == 0;
+}
+
 }  // namespace
 
 template <class Element>
@@ -61,12 +88,12 @@ void selective_scan_step_cuda(const ScanShape& shape, const ScanCudaInputs<Eleme
   check_scan_shape(shape);
   if (shape.time != 1) throw std::invalid_argument("selective scan on the GPU: a step of more than one token");
   const StepArguments<Element> arguments{scan_arguments(shape, in, {1, scan_interval}), y, state};
-  const bool vectors = shape.state % 4 == 0;
+  const bool vectors = shape.state % step_vector == 0 && holds_vectors(in.B) && holds_vectors(in.C);
   int lanes = 1;
-  while (lanes < 32 && lanes * (vectors ? 4 : 1) < shape.state) lanes *= 2;
+  while (lanes < 32 && lanes * step_vectors * (vectors ? step_vector : 1) < shape.state) lanes *= 2;
   const dim3 blocks(static_cast<unsigned>(ceil_div(shape.batch * shape.channels * lanes, scan_threads)));
-  launch("a step of the selective scan", vectors ? scan_step<Element, 4> : scan_step<Element, 1>, blocks, scan_threads,
-         0, stream, arguments, lanes);
+  launch_overlapping("a step of the selective scan", vectors ? scan_step<Element, step_vector> : scan_step<Element, 1>,
+                     blocks, scan_threads, 0, stream, arguments, lanes);
 }
 
 template void selective_scan_step_cuda<float>(const ScanShape&, const ScanCudaInputs<float>&, Rows<float>, float*,

@@ -38,8 +38,8 @@ struct Mamba::Cache : ModelCache {
   std::vector<LayerCache> layers;
 
   void keep(const torch::Tensor& rows) override {
-    for (auto& [window, state] : layers)
-      for (torch::Tensor* of_rows : {&window, &state}) *of_rows = of_rows->index_select(0, rows);
+    for (LayerCache& layer : layers)
+      for (torch::Tensor* of_rows : {&layer.window, &layer.state}) *of_rows = of_rows->index_select(0, rows);
   }
 };
 
@@ -96,11 +96,13 @@ torch::Tensor Mamba::step(const torch::Tensor& tokens, ModelCache& cache) {
 }
 
 std::unique_ptr<ModelCache> Mamba::new_cache(int64_t batch, int64_t) {
+  torch::NoGradGuard no_grad;
   auto cache = std::make_unique<Cache>();
   const auto options = torch::TensorOptions().device(device());
-  for (size_t l = 0; l < layers_.size(); ++l)
+  for (const Layer& layer : layers_)
     cache->layers.push_back({torch::zeros({batch, spec_.conv_width - 1, inner_}, options.dtype(compute_dtype())),
-                             torch::zeros({batch, inner_, spec_.state_dim}, options.dtype(master_dtype()))});
+                             torch::zeros({batch, inner_, spec_.state_dim}, options.dtype(master_dtype())),
+                             state_matrix(layer)});
   return cache;
 }
 
@@ -138,7 +140,7 @@ torch::Tensor Mamba::mixer(const Layer& layer, const torch::Tensor& x, LayerCach
   if (ends) delta = delta.masked_fill(ends->padding, -std::numeric_limits<double>::infinity());  // the state stays
   const ScanTensors in{.u = u,
                        .delta = delta,
-                       .A = -torch::exp(layer.A_log),
+                       .A = cache ? cache->A : state_matrix(layer),
                        .B = dBC[1],
                        .C = dBC[2],
                        .D = layer.D,

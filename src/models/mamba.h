@@ -34,6 +34,7 @@ class Mamba : public Model {
   struct LayerCache {
     torch::Tensor window;  // (B, W-1, E): the convolution's last inputs
     torch::Tensor state;   // (B, E, N)
+    torch::Tensor A;       // (E, N): the weights' alone, not to be computed again for each token
   };
   struct Cache;
   // Where prompts (B, T) end.
@@ -46,6 +47,7 @@ class Mamba : public Model {
   // After the last norm; of the places that the context wants.
   torch::Tensor hidden(const torch::Tensor& tokens, const ForwardContext& context, Cache* cache,
                        const Ends* ends) const;
+  static torch::Tensor state_matrix(const Layer& layer) { return -torch::exp(layer.A_log); }
   // Up to the output projection: (B, T, E). With a cache, of the prompts that end there, or of a step when `ends` is
   // null.
   torch::Tensor mixer(const Layer& layer, const torch::Tensor& x, LayerCache* cache, const Ends* ends) const;

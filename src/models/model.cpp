@@ -74,7 +74,9 @@ torch::Tensor Model::linear(const torch::Tensor& x, const torch::Tensor& weight,
   const torch::Tensor copy = copy_of(weight);
   if (copy.defined() && torch::GradMode::is_enabled() && takes_product(x, copy))
     return product(x, {weight, copy}, {bias, bias.defined() ? copy_of(bias) : torch::Tensor()});
-  return torch::linear(x, compute(weight), bias.defined() ? compute(bias) : torch::Tensor());
+  const torch::Tensor computed_bias = bias.defined() ? compute(bias) : bias;
+  if (!torch::GradMode::is_enabled()) return plain_product(x, compute(weight), computed_bias);
+  return torch::linear(x, compute(weight), computed_bias);
 }
 
 ProductAndInput Model::linear_and_input(const torch::Tensor& x, const torch::Tensor& weight) const {

@@ -47,7 +47,7 @@ struct ForwardContext {
 };
 
 // What a model remembers of the tokens read so far, for B sequences: keys and values, convolution and scan states, or
-// LSTM states. Made by Model::new_cache.
+// LSTM states. Made by Model::new_cache, of the weights as they are then.
 class ModelCache {
  public:
   virtual ~ModelCache() = default;

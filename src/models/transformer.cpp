@@ -20,6 +20,7 @@ struct Transformer::Cache : ModelCache {
   AttentionPlaces places;  // of max_tokens tokens
   torch::Tensor length;    // (B), int32: how many tokens of each sequence were read
   std::vector<AttentionCache> layers;
+  std::vector<torch::Tensor> branch_biases;  // the weights' alone: not to be added again for each token
 
   void keep(const torch::Tensor& rows) override {
     length = length.index_select(0, rows);
@@ -85,26 +86,30 @@ torch::Tensor Transformer::prefill(const torch::Tensor& tokens, const torch::Ten
     keep_prompts(qkv, places, own.layers[l]);
     return causal_attention(qkv, places);
   };
-  return logits(hidden(tokens, {.wanted = last_places(tokens, lengths)}, attend));
+  return logits(hidden(tokens, {.wanted = last_places(tokens, lengths)}, attend, own.branch_biases));
 }
 
 torch::Tensor Transformer::step(const torch::Tensor& tokens, ModelCache& cache) {
   torch::NoGradGuard no_grad;
   auto& own = dynamic_cast<Cache&>(cache);
-  const torch::Tensor x = hidden(tokens.unsqueeze(1), {}, [&](const torch::Tensor& qkv, size_t l) {
+  const auto attend = [&](const torch::Tensor& qkv, size_t l) {
     return attention_step(qkv.squeeze(1), own.places, own.length, own.layers[l]).unsqueeze(1);
-  });
+  };
+  const torch::Tensor x = hidden(tokens.unsqueeze(1), {}, attend, own.branch_biases);
   own.length.add_(1);
   return logits(x.squeeze(1));
 }
 
 std::unique_ptr<ModelCache> Transformer::new_cache(int64_t batch, int64_t max_tokens) {
+  torch::NoGradGuard no_grad;
   auto cache = std::make_unique<Cache>();
   const auto options = torch::TensorOptions().dtype(compute_dtype()).device(device());
   cache->places = places_of(max_tokens);
   cache->length = torch::zeros({batch}, options.dtype(torch::kInt32));
-  for (size_t l = 0; l < layers_.size(); ++l)
+  for (const Layer& layer : layers_) {
     cache->layers.push_back(AttentionCache::make(batch, spec_.heads, max_tokens, head_size_, options));
+    cache->branch_biases.push_back(branch_bias(layer));
+  }
   return cache;
 }
 
@@ -137,8 +142,8 @@ torch::Tensor Transformer::angles(int64_t time) const {
   return torch::outer(torch::arange(time, options), frequency);
 }
 
-torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const ForwardContext& context,
-                                  const Attend& attend) const {
+torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const ForwardContext& context, const Attend& attend,
+                                  const std::vector<torch::Tensor>& branch_biases) const {
   const auto norm = [&](const ResidualInputs& in, size_t l) {
     return residual_norm(in, norms_before(l), spec_.norm_eps, compute_dtype());
   };
@@ -151,7 +156,7 @@ torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const ForwardCont
       for (torch::Tensor* rows : {&mixed, &x.norms.back(), &x.stream}) *rows = take_rows(*rows, context.wanted);
     const torch::Tensor attended = linear(mixed, layer.attention_out.weight);
     if (spec_.parallel_residual) {
-      const torch::Tensor bias = layer.attention_out.bias + layer.mlp_out.bias;
+      const torch::Tensor bias = branch_biases.empty() ? branch_bias(layer) : branch_biases[l];
       x = norm({x.stream, {attended, mlp(layer, x.norms[1])}, bias}, l + 1);
     } else {
       x = residual_norm({x.stream, {attended}, layer.attention_out.bias}, {layer.mlp_norm}, spec_.norm_eps,

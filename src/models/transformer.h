@@ -46,7 +46,11 @@ class Transformer : public Model {
   AttentionPlaces places_of(int64_t time) const;
   torch::Tensor angles(int64_t time) const;
   // After the last norm; of the places that the context wants.
-  torch::Tensor hidden(const torch::Tensor& tokens, const ForwardContext& context, const Attend& attend) const;
+  // branch_biases: what branch_bias() gives for each layer, where that is known before; else empty.
+  torch::Tensor hidden(const torch::Tensor& tokens, const ForwardContext& context, const Attend& attend,
+                       const std::vector<torch::Tensor>& branch_biases = {}) const;
+  // Of both branches of a parallel layer together.
+  static torch::Tensor branch_bias(const Layer& layer) { return layer.attention_out.bias + layer.mlp_out.bias; }
   // The norms that read the stream before layer l, or after the last layer; the MLP's is one of them where the residual
   // is parallel.
   std::vector<NormWeights> norms_before(size_t l) const;

@@ -13,6 +13,7 @@
 #include "kernels/dropout/dropout_cuda.h"
 #include "kernels/gelu/gelu_cuda.h"
 #include "kernels/product/product_cuda.h"
+#include "kernels/product/skinny_product_cuda.h"
 #include "kernels/residual_norm/residual_norm_cuda.h"
 #include "kernels/rows/rows_cuda.h"
 #include "kernels/selective_scan/selective_scan_cuda.h"
@@ -363,6 +364,33 @@ void add_product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x
                              .b_stride = x.stride(0),
                              .c_stride = gradient.stride(0)},
                             read_only<__nv_bfloat16>(dy), read_only<__nv_bfloat16>(x), data<float>(gradient), stream());
+}
+
+bool takes_skinny_product(const torch::Tensor& x, const torch::Tensor& weight) {
+  constexpr int64_t multiple = 8, bytes = 16;
+  const auto begins_well = [](const torch::Tensor& matrix) {
+    return reinterpret_cast<uintptr_t>(matrix.const_data_ptr()) % bytes == 0;
+  };
+  const bool halves = x.scalar_type() == torch::kBFloat16 || x.scalar_type() == torch::kFloat16;
+  return takes(x) && halves && weight.scalar_type() == x.scalar_type() && x.size(0) >= 1 &&
+         x.size(0) <= kernels::most_skinny_rows && x.size(1) % multiple == 0 && x.stride(0) % multiple == 0 &&
+         weight.is_contiguous() && begins_well(x) && begins_well(weight);
+}
+
+torch::Tensor skinny_product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
+  torch::Tensor y = torch::empty({x.size(0), weight.size(0)}, x.options());
+  with_attention_element(x, [&](auto type) {
+    using Element = decltype(type);
+    if constexpr (sizeof(Element) == 2)
+      kernels::skinny_product_cuda({.rows = x.size(0),
+                                    .columns = weight.size(0),
+                                    .inner = x.size(1),
+                                    .x_stride = x.stride(0),
+                                    .y_stride = y.stride(0)},
+                                   read_only<Element>(x), read_only<Element>(weight), read_only<Element>(bias),
+                                   data<Element>(y), stream());
+  });
+  return y;
 }
 
 torch::Tensor column_sums(const torch::Tensor& given) {

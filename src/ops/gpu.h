@@ -82,6 +82,11 @@ torch::Tensor product_input_gradient(const torch::Tensor& dy, const torch::Tenso
 // Adds the transpose of dy (M, O) times x (M, I) to `gradient` (O, I), float32.
 void add_product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& gradient);
 
+// The first of these for at most as many rows as kernels/product/skinny_product_cuda.h takes, of bf16 or float16;
+// weight contiguous.
+bool takes_skinny_product(const torch::Tensor& x, const torch::Tensor& weight);
+torch::Tensor skinny_product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
+
 // (O), float32: the sums of the columns of dy (M, O), bf16, whose rows are one stride apart. O is a multiple of 8.
 torch::Tensor column_sums(const torch::Tensor& dy);
 

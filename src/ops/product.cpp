@@ -77,4 +77,15 @@ ProductAndInput product_and_input(const torch::Tensor& x, const RoundedWeight& w
   return {both[0], both[1]};
 }
 
+torch::Tensor plain_product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
+  if constexpr (gpu::built) {
+    if (x.is_cuda() && x.numel() > 0) {
+      const torch::Tensor rows = rows_of(x);
+      if (gpu::takes_skinny_product(rows, weight))
+        return gpu::skinny_product(rows, weight, bias).view(with_width(x.sizes().vec(), weight.size(0)));
+    }
+  }
+  return torch::linear(x, weight, bias);
+}
+
 }  // namespace recite

@@ -25,8 +25,9 @@ from figures import NOT_BEGUN, with_peers
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("kernels", "generation", "steps", "text")
-KERNELS = ("attention", "selective_scan", "causal_conv1d", "residual_norm", "gelu", "adamw")
-DECODING = ("attention", "selective scan")  # of these, a "step" is one token of generation
+GENERATING = ("attention", "selective_scan", "product")  # their benches have steps of one token
+KERNELS = (*GENERATING, "causal_conv1d", "residual_norm", "gelu", "adamw")
+DECODING = ("attention", "selective scan", "product of few rows")  # of these, a "step" is one token of generation
 
 
 def step_shape(model: str, layers: int, batch: int = 64, **more: int) -> dict:
@@ -106,7 +107,7 @@ def rows_of_bench(run: Run, name: str, *arguments: str) -> list[dict]:
 def rows_of_benches(run: Run, part: str) -> list[dict]:
     """`generation` has the steps of decoding, `kernels` the rest, and the copy of the first program alone."""
     rows = []
-    for kernel in KERNELS[:2] if part == "generation" else KERNELS:
+    for kernel in GENERATING if part == "generation" else KERNELS:
         rows += rows_of_bench(run, kernel, *([", step"] if part == "generation" else []))
     if part == "generation":
         return [row for row in rows if row["direction"] == "step" and row["operation"] != "copy"]

@@ -17,6 +17,7 @@ MARKER = "compare_gpu"
 PAGES = {"kernels/attention/GPU.md": ["attention"],
          "kernels/causal_conv1d/GPU.md": ["causal convolution"],
          "kernels/gelu/GPU.md": ["residual norm", "GELU", "squared norm", "AdamW"],
+         "kernels/product/GPU.md": ["product of few rows"],
          "kernels/selective_scan/GPU.md": ["selective scan"],
          "docs/measurements.md": ["training step", "generation"]}
 PARTS = {"kernels": "forward / backward", "generation": "a step of decoding", "steps": "a training step",

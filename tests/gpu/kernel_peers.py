@@ -114,6 +114,17 @@ def convolution(shape: dict, dtype: torch.dtype, seconds: float) -> dict:
     return {CONV: lambda: measure(False), f"{CONV}, channels last": lambda: measure(True)}
 
 
+def skinny_product(shape: dict, dtype: torch.dtype, seconds: float) -> dict:
+    M, N, K = (shape[name] for name in "MNK")
+
+    def measure() -> dict[str, float]:
+        x = random(M, K, dtype=dtype)
+        weights = [random(N, K, dtype=dtype) for _ in range(turns_of(N * K * dtype.itemsize))]
+        with torch.no_grad():
+            return {"step": queued_microseconds(lambda weight: torch.nn.functional.linear(x, weight), weights, seconds)}
+    return {"cuBLAS, as PyTorch calls it": measure}
+
+
 def copy(shape: dict, seconds: float) -> dict:
     def measure() -> dict[str, float]:
         source = torch.zeros(shape["bytes"], device="cuda", dtype=torch.uint8)
@@ -130,6 +141,8 @@ def peers(row: dict, seconds: float) -> dict:
     dtype = DTYPES[row["dtype"]]
     if operation == "attention":
         return attention_step(shape, dtype, seconds) if step else attention(shape, dtype, seconds)
+    if operation == "product of few rows":
+        return skinny_product(shape, dtype, seconds)
     if operation == "selective scan":
         return scan_step(shape, dtype, seconds) if step else scan(shape, dtype, seconds)
     return convolution(shape, dtype, seconds) if operation == "causal convolution" else {}

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/product/product_cuda.h"
+#include "kernels/product/skinny_product_cuda.h"
 #include "tests/gpu/device_array.h"
 
 namespace recite::kernels {
@@ -112,6 +113,61 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{128, 256, 1201, true, false, false, false},
                       Case{1024, 3072, 1760, true, false, false, false},
                       Case{1760, 4096, 1024, false, true, false, false}));
+
+template <class Element>
+class SkinnyProducts : public ::testing::Test {};
+using Halves = ::testing::Types<__nv_bfloat16, __half>;
+TYPED_TEST_SUITE(SkinnyProducts, Halves);
+
+// Rows of x and y lie further apart than they need, and what is between those of y is left as it was.
+TYPED_TEST(SkinnyProducts, AreThoseOfFloat64WhateverTheOtherRowsAre) {
+  using Element = TypeParam;
+  constexpr int64_t gap = 8, before = 77;
+  struct SkinnyCase {
+    int64_t rows, columns, inner;
+    bool bias;
+  };
+  for (const auto& [rows, columns, inner, with_bias] :
+       {SkinnyCase{1, 1, 8, false}, SkinnyCase{1, 16, 32, true}, SkinnyCase{3, 17, 40, true},
+        SkinnyCase{8, 96, 2048, false}, SkinnyCase{5, 2048, 64, true}, SkinnyCase{2, 33, 2560, true},
+        SkinnyCase{7, 50, 1000, false}, SkinnyCase{8, 2560, 10240, true}, SkinnyCase{4, 9001, 1024, false}}) {
+    SCOPED_TRACE(::testing::Message() << rows << " x " << columns << " of " << inner);
+    const int64_t x_stride = inner + gap, y_stride = columns + gap;
+    const std::vector<float> x = numbers(rows * x_stride, 1), weight = numbers(columns * inner, 2),
+                             bias = numbers(columns, 3);
+    const DeviceArray<Element> on_x(x), on_weight(weight), on_bias(bias);
+    const auto product = [&](int64_t first, int64_t count) {
+      DeviceArray<Element> y(std::vector<float>(static_cast<size_t>(count * y_stride), before));
+      skinny_product_cuda<Element>({count, columns, inner, x_stride, y_stride}, on_x.data() + first * x_stride,
+                                   on_weight.data(), with_bias ? on_bias.data() : nullptr, y.data(), nullptr);
+      return y.numbers();
+    };
+    const std::vector<double> y = product(0, rows);
+    std::mt19937 random(5);
+    for (int i = 0; i < 2000; ++i) {
+      const auto r = static_cast<int64_t>(random() % rows), c = static_cast<int64_t>(random() % columns);
+      double wanted = with_bias ? bias[c] : 0;
+      for (int64_t k = 0; k < inner; ++k) wanted += static_cast<double>(x[r * x_stride + k]) * weight[c * inner + k];
+      EXPECT_LE(std::abs(y[r * y_stride + c] - wanted), std::abs(wanted) / 256 + 1e-5 * inner) << r << ", " << c;
+    }
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = columns; c < y_stride; ++c) EXPECT_EQ(y[r * y_stride + c], before);
+    const int64_t last = rows - 1;
+    EXPECT_EQ(product(last, 1), std::vector<double>(y.begin() + last * y_stride, y.end()));
+  }
+}
+
+TEST(SkinnyProduct, RefusesWhatItCannotDo) {
+  const DeviceArray<__nv_bfloat16> array(std::vector<float>(256));
+  const auto product = [&](const SkinnyProductShape& shape, int offset = 0) {
+    skinny_product_cuda<__nv_bfloat16>(shape, array.data() + offset, array.data(), nullptr, nullptr, nullptr);
+  };
+  EXPECT_THROW(product({0, 8, 8, 8, 8}), std::invalid_argument);
+  EXPECT_THROW(product({9, 8, 8, 8, 8}), std::invalid_argument);
+  EXPECT_THROW(product({1, 8, 12, 16, 8}), std::invalid_argument);
+  EXPECT_THROW(product({1, 8, 8, 12, 8}), std::invalid_argument);
+  EXPECT_THROW(product({1, 8, 8, 8, 8}, 1), std::invalid_argument);
+}
 
 TEST(Product, OfAnEmptyMatrixIsRefused) {
   EXPECT_THROW(add_product_cuda({.rows = 0, .columns = 8, .inner = 8}, nullptr, nullptr, nullptr, nullptr),

@@ -1,0 +1,28 @@
+// Products of few rows with a weight on a GPU, as a step of generation makes them: what takes their time is reading the
+// weight, once.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+namespace recite::kernels {
+
+// y (rows, columns) = x (rows, inner) times the transpose of weight (columns, inner), plus bias (columns), which may be
+// null. weight is contiguous; rows of x and y lie their stride apart. Element is __nv_bfloat16 or __half; sums are
+// float32. A row of y has the same bits whatever the other rows are, and however many.
+//
+// All of it is device memory; x and weight begin at multiples of 16 bytes. Queued on `stream`. Throws
+// std::invalid_argument for what is not supported, std::runtime_error when CUDA refuses the launch.
+struct SkinnyProductShape {
+  int64_t rows;                // 1 .. most_skinny_rows
+  int64_t columns;             // of y
+  int64_t inner;               // a multiple of 8
+  int64_t x_stride, y_stride;  // x's a multiple of 8
+};
+constexpr int64_t most_skinny_rows = 8;  // cuBLAS is faster with more
+template <class Element>
+void skinny_product_cuda(const SkinnyProductShape& shape, const Element* x, const Element* weight, const Element* bias,
+                         Element* y, cudaStream_t stream);
+
+}  // namespace recite::kernels
