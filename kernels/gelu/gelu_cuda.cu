@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "kernels/cuda/columns.cuh"
+#include "kernels/cuda/normal.cuh"
 #include "kernels/cuda/overlap.cuh"
 
 namespace recite::kernels {
@@ -30,27 +31,6 @@ struct GeluTile {
         columns(columns_) {}
 };
 
-// The standard normal distribution's density and distribution function. Q(|x|) = density(x) sqrt(pi / 2) erfcx(z),
-// z = |x| / sqrt(2), and erfcx(z) / t is nearly a polynomial of s = 2 t - 1, t = 1 / (1 + 0.45 z): of degree 9 to
-// 3.9e-8 (kernels/simd/math.h). Half the instructions of erff and expf, which would take longer than the memory.
-struct Normal {
-  float density, distribution;
-};
-__device__ Normal normal(float x) {
-  constexpr float c[] = {0.46714029121240164f,     0.33543456120692602f,    0.16278914891576412f,
-                         0.042139001178856356f,    -0.0028570213370573468f, -0.0051351830799745429f,
-                         -0.00014665371901204063f, 0.00069955320057830011f, 1.6884499729039922e-5f,
-                         -8.0601701624528278e-5f};
-  constexpr float rate = 0.318198052f, inverse_sqrt_2_pi = 0.398942280f;  // 0.45 / sqrt(2)
-  const float e = exp2_fast(x * x * (-log2_e / 2));
-  const float t = reciprocal(1 + rate * fabsf(x)), s = 2 * t - 1;
-  float p = c[9];
-#pragma unroll
-  for (int i = 8; i >= 0; --i) p = p * s + c[i];
-  const float tail = 0.5f * e * t * p;
-  return {inverse_sqrt_2_pi * e, x < 0 ? tail : 1 - tail};
-}
-
 template <int Rows, int Size, class Element>
 __device__ void forward_batch(const GeluTile<Size>& tile, int64_t row, const Element* u, const float (&bias)[Size],
                               Element* y) {
@@ -64,7 +44,7 @@ __device__ void forward_batch(const GeluTile<Size>& tile, int64_t row, const Ele
 #pragma unroll
     for (int i = 0; i < Size; ++i) {
       const float x = to_float(inputs[r].values[i]) + bias[i];
-      values[i] = x * normal(x).distribution;
+      values[i] = gelu(x);
     }
     store_pack(values, y + (row + r * gelu_warps) * tile.columns, tile.column, tile.columns);
   }

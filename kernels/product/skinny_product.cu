@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "kernels/cuda/normal.cuh"
 #include "kernels/cuda/overlap.cuh"
 #include "kernels/cuda/tensor_cores.cuh"
 #include "kernels/product/skinny_product_cuda.h"
@@ -64,26 +65,25 @@ __device__ Share load_share(const SkinnyProblem& problem, const Element* weight,
 // it of the next tile, is on its way while one is multiplied.
 template <class Element>
 __global__ void __launch_bounds__(32 * most_warps, blocks_at_once)
-    skinny_product_kernel(const SkinnyProblem problem, const Element* x, const Element* weight, const Element* bias,
-                          Element* y) {
+    skinny_product_kernel(const SkinnyProblem problem, const SkinnyProductInputs<Element> in, Element* y) {
   __shared__ float of_warps[2][most_warps][tile_rows * tile_columns];  // tiles in turns
   const int warp = threadIdx.x / 32, warps = blockDim.x / 32, lane = threadIdx.x % 32, row = lane / 4;
   const int tiles = (problem.columns + tile_columns - 1) / tile_columns;
   const auto x_at = [&](int k) {
     if (row >= problem.rows || k >= problem.inner) return make_uint4(0, 0, 0, 0);
-    return *reinterpret_cast<const uint4*>(x + row * problem.x_stride + k);
+    return *reinterpret_cast<const uint4*>(in.x + row * problem.x_stride + k);
   };
 
   let_next_begin();
   await_previous();
-  Share now = load_share(problem, weight, blockIdx.x, warp * share);
+  Share now = load_share(problem, in.weight, blockIdx.x, warp * share);
   for (int tile = blockIdx.x, turn = 0; tile < tiles; tile += gridDim.x, turn ^= 1) {
     float sums[4] = {};
     for (int shares = 0; shares < problem.inner; shares += warps * share) {
       const int begin = shares + warp * share;
       const bool last = shares + warps * share >= problem.inner;
-      const Share next = last ? load_share(problem, weight, tile + gridDim.x, warp * share)
-                              : load_share(problem, weight, tile, begin + warps * share);
+      const Share next = last ? load_share(problem, in.weight, tile + gridDim.x, warp * share)
+                              : load_share(problem, in.weight, tile, begin + warps * share);
 #pragma unroll
       for (int s = 0; s < share_steps; ++s) {
         const uint4 &low = now.low[s], &high = now.high[s];
@@ -101,7 +101,8 @@ __global__ void __launch_bounds__(32 * most_warps, blocks_at_once)
       if (column >= problem.columns) continue;
       float sum = 0;
       for (int w = 0; w < warps; ++w) sum += of_warps[turn][w][i];
-      if (bias) sum += static_cast<float>(bias[column]);
+      if (in.bias) sum += static_cast<float>(in.bias[column]);
+      if (in.gelu_bias) sum = gelu(static_cast<float>(Element(sum)) + in.gelu_bias[column]);
       y[of * problem.y_stride + column] = Element(sum);
     }
   }
@@ -141,20 +142,20 @@ int multiprocessors() {
 }  // namespace
 
 template <class Element>
-void skinny_product_cuda(const SkinnyProductShape& shape, const Element* x, const Element* weight, const Element* bias,
-                         Element* y, cudaStream_t stream) {
-  check(shape, x, weight);
+void skinny_product_cuda(const SkinnyProductShape& shape, const SkinnyProductInputs<Element>& in, Element* y,
+                         cudaStream_t stream) {
+  check(shape, in.x, in.weight);
   const SkinnyProblem problem{static_cast<int>(shape.rows), static_cast<int>(shape.columns),
                               static_cast<int>(shape.inner), static_cast<int>(shape.x_stride),
                               static_cast<int>(shape.y_stride)};
   const int64_t blocks = std::min<int64_t>(in_parts(shape.columns, tile_columns), blocks_at_once * multiprocessors());
   launch_overlapping(what, skinny_product_kernel<Element>, dim3(static_cast<unsigned>(blocks)),
-                     32 * warps_for(shape.inner), 0, stream, problem, x, weight, bias, y);
+                     32 * warps_for(shape.inner), 0, stream, problem, in, y);
 }
 
-#define RECITE_INSTANTIATE(Element)                                                                            \
-  template void skinny_product_cuda(const SkinnyProductShape&, const Element*, const Element*, const Element*, \
-                                    Element*, cudaStream_t);
+#define RECITE_INSTANTIATE(Element)                                                                           \
+  template void skinny_product_cuda(const SkinnyProductShape&, const SkinnyProductInputs<Element>&, Element*, \
+                                    cudaStream_t);
 RECITE_INSTANTIATE(__nv_bfloat16)
 RECITE_INSTANTIATE(__half)
 #undef RECITE_INSTANTIATE

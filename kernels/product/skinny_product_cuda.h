@@ -9,8 +9,9 @@
 namespace recite::kernels {
 
 // y (rows, columns) = x (rows, inner) times the transpose of weight (columns, inner), plus bias (columns), which may be
-// null. weight is contiguous; rows of x and y lie their stride apart. Element is __nv_bfloat16 or __half; sums are
-// float32. A row of y has the same bits whatever the other rows are, and however many.
+// null. With gelu_bias (columns) it is GELU of that, rounded to Element, plus gelu_bias (kernels/gelu/gelu.h). weight
+// is contiguous; rows of x and y lie their stride apart. Element is __nv_bfloat16 or __half; sums are float32. A row of
+// y has the same bits whatever the other rows are, and however many.
 //
 // All of it is device memory; x and weight begin at multiples of 16 bytes. Queued on `stream`. Throws
 // std::invalid_argument for what is not supported, std::runtime_error when CUDA refuses the launch.
@@ -22,7 +23,13 @@ struct SkinnyProductShape {
 };
 constexpr int64_t most_skinny_rows = 8;  // cuBLAS is faster with more
 template <class Element>
-void skinny_product_cuda(const SkinnyProductShape& shape, const Element* x, const Element* weight, const Element* bias,
-                         Element* y, cudaStream_t stream);
+struct SkinnyProductInputs {
+  const Element *x, *weight;
+  const Element* bias = nullptr;
+  const float* gelu_bias = nullptr;
+};
+template <class Element>
+void skinny_product_cuda(const SkinnyProductShape& shape, const SkinnyProductInputs<Element>& in, Element* y,
+                         cudaStream_t stream);
 
 }  // namespace recite::kernels

@@ -10,6 +10,7 @@
 #include "models/lstm.h"
 #include "models/mamba.h"
 #include "models/transformer.h"
+#include "ops/bias_gelu.h"
 #include "ops/gpu.h"
 #include "ops/rounded_weight.h"
 
@@ -77,6 +78,11 @@ torch::Tensor Model::linear(const torch::Tensor& x, const torch::Tensor& weight,
   const torch::Tensor computed_bias = bias.defined() ? compute(bias) : bias;
   if (!torch::GradMode::is_enabled()) return plain_product(x, compute(weight), computed_bias);
   return torch::linear(x, compute(weight), computed_bias);
+}
+
+torch::Tensor Model::linear_gelu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) const {
+  if (!torch::GradMode::is_enabled()) return plain_product_gelu(x, compute(weight), bias);
+  return bias_gelu(linear(x, weight), bias);
 }
 
 ProductAndInput Model::linear_and_input(const torch::Tensor& x, const torch::Tensor& weight) const {

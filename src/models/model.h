@@ -105,6 +105,8 @@ class Model {
   torch::Tensor compute(const torch::Tensor& weight) const;
   // torch::linear of x, in the compute precision, with the weight and bias as compute() gives them.
   torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias = {}) const;
+  // bias_gelu() (ops/bias_gelu.h) of the same without a bias.
+  torch::Tensor linear_gelu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) const;
   // The same without a bias, and x again, for what else is computed from it (ops/product.h).
   ProductAndInput linear_and_input(const torch::Tensor& x, const torch::Tensor& weight) const;
   // Tells context.gradients_complete that those from `parameter` on are, once the gradient of `x` is.

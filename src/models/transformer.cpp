@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "models/attention_heads.h"
-#include "ops/bias_gelu.h"
 #include "ops/embed.h"
 #include "ops/take_rows.h"
 
@@ -179,7 +178,7 @@ torch::Tensor Transformer::projected(const Layer& layer, const torch::Tensor& x)
 }
 
 torch::Tensor Transformer::mlp(const Layer& layer, const torch::Tensor& x) const {
-  return linear(bias_gelu(linear(x, layer.mlp_in.weight), layer.mlp_in.bias), layer.mlp_out.weight);
+  return linear(linear_gelu(x, layer.mlp_in.weight, layer.mlp_in.bias), layer.mlp_out.weight);
 }
 
 torch::Tensor Transformer::logits(const torch::Tensor& x) const { return master(linear(x, unembedding_)); }

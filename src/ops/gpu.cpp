@@ -377,20 +377,36 @@ bool takes_skinny_product(const torch::Tensor& x, const torch::Tensor& weight) {
          weight.is_contiguous() && begins_well(x) && begins_well(weight);
 }
 
-torch::Tensor skinny_product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
+namespace {
+
+torch::Tensor skinny(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+                     const torch::Tensor& gelu_bias) {
   torch::Tensor y = torch::empty({x.size(0), weight.size(0)}, x.options());
   with_attention_element(x, [&](auto type) {
     using Element = decltype(type);
     if constexpr (sizeof(Element) == 2)
-      kernels::skinny_product_cuda({.rows = x.size(0),
-                                    .columns = weight.size(0),
-                                    .inner = x.size(1),
-                                    .x_stride = x.stride(0),
-                                    .y_stride = y.stride(0)},
-                                   read_only<Element>(x), read_only<Element>(weight), read_only<Element>(bias),
-                                   data<Element>(y), stream());
+      kernels::skinny_product_cuda<Element>({.rows = x.size(0),
+                                             .columns = weight.size(0),
+                                             .inner = x.size(1),
+                                             .x_stride = x.stride(0),
+                                             .y_stride = y.stride(0)},
+                                            {.x = read_only<Element>(x),
+                                             .weight = read_only<Element>(weight),
+                                             .bias = read_only<Element>(bias),
+                                             .gelu_bias = read_only<float>(gelu_bias)},
+                                            data<Element>(y), stream());
   });
   return y;
+}
+
+}  // namespace
+
+torch::Tensor skinny_product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
+  return skinny(x, weight, bias, {});
+}
+
+torch::Tensor skinny_product_gelu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& gelu_bias) {
+  return skinny(x, weight, {}, gelu_bias);
 }
 
 torch::Tensor column_sums(const torch::Tensor& given) {

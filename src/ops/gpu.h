@@ -86,6 +86,8 @@ void add_product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x
 // weight contiguous.
 bool takes_skinny_product(const torch::Tensor& x, const torch::Tensor& weight);
 torch::Tensor skinny_product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
+// GELU of that without a bias, rounded, plus gelu_bias (O), float32.
+torch::Tensor skinny_product_gelu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& gelu_bias);
 
 // (O), float32: the sums of the columns of dy (M, O), bf16, whose rows are one stride apart. O is a multiple of 8.
 torch::Tensor column_sums(const torch::Tensor& dy);

@@ -1,5 +1,6 @@
 #include "ops/product.h"
 
+#include "ops/bias_gelu.h"
 #include "ops/gpu.h"
 
 namespace recite {
@@ -56,6 +57,17 @@ class ProductFunction : public torch::autograd::Function<ProductFunction> {
   }
 };
 
+// What `product` makes of x's rows, where a kernel takes them; else undefined.
+template <class Product>
+torch::Tensor skinny_product(const torch::Tensor& x, const torch::Tensor& weight, const Product& product) {
+  if constexpr (gpu::built) {
+    if (!x.is_cuda() || x.numel() == 0) return {};
+    const torch::Tensor rows = rows_of(x);
+    if (gpu::takes_skinny_product(rows, weight)) return product(rows).view(with_width(x.sizes().vec(), weight.size(0)));
+  }
+  return {};
+}
+
 }  // namespace
 
 bool takes_product(const torch::Tensor& x, const torch::Tensor& copy) {
@@ -78,14 +90,15 @@ ProductAndInput product_and_input(const torch::Tensor& x, const RoundedWeight& w
 }
 
 torch::Tensor plain_product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
-  if constexpr (gpu::built) {
-    if (x.is_cuda() && x.numel() > 0) {
-      const torch::Tensor rows = rows_of(x);
-      if (gpu::takes_skinny_product(rows, weight))
-        return gpu::skinny_product(rows, weight, bias).view(with_width(x.sizes().vec(), weight.size(0)));
-    }
-  }
-  return torch::linear(x, weight, bias);
+  const torch::Tensor y =
+      skinny_product(x, weight, [&](const torch::Tensor& rows) { return gpu::skinny_product(rows, weight, bias); });
+  return y.defined() ? y : torch::linear(x, weight, bias);
+}
+
+torch::Tensor plain_product_gelu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& gelu_bias) {
+  const torch::Tensor y = skinny_product(
+      x, weight, [&](const torch::Tensor& rows) { return gpu::skinny_product_gelu(rows, weight, gelu_bias); });
+  return y.defined() ? y : bias_gelu(torch::linear(x, weight), gelu_bias);
 }
 
 }  // namespace recite

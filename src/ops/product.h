@@ -26,5 +26,7 @@ ProductAndInput product_and_input(const torch::Tensor& x, const RoundedWeight& w
 
 // torch::linear, for a pass without a backward: of few rows in 16 bits on a GPU by a kernel that reads the weight once.
 torch::Tensor plain_product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
+// bias_gelu() (ops/bias_gelu.h) of that without a bias.
+torch::Tensor plain_product_gelu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& gelu_bias);
 
 }  // namespace recite

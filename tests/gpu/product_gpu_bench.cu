@@ -19,8 +19,7 @@ void bench_skinny_product(const Bench& bench, int64_t rows, int64_t columns, int
                      "step",
                      weight_bytes + 2.0 * static_cast<double>(rows * (columns + inner))};
   bench.time(row, [&](int i) {
-    skinny_product_cuda<Element>({rows, columns, inner, inner, columns}, x, weight + i % turns * size, nullptr, y,
-                                 nullptr);
+    skinny_product_cuda<Element>({rows, columns, inner, inner, columns}, {x, weight + i % turns * size}, y, nullptr);
   });
 }
 

@@ -126,20 +126,27 @@ TYPED_TEST(SkinnyProducts, AreThoseOfFloat64WhateverTheOtherRowsAre) {
   struct SkinnyCase {
     int64_t rows, columns, inner;
     bool bias;
+    bool gelu = false;
   };
-  for (const auto& [rows, columns, inner, with_bias] :
+  for (const auto& [rows, columns, inner, with_bias, with_gelu] :
        {SkinnyCase{1, 1, 8, false}, SkinnyCase{1, 16, 32, true}, SkinnyCase{3, 17, 40, true},
         SkinnyCase{8, 96, 2048, false}, SkinnyCase{5, 2048, 64, true}, SkinnyCase{2, 33, 2560, true},
-        SkinnyCase{7, 50, 1000, false}, SkinnyCase{8, 2560, 10240, true}, SkinnyCase{4, 9001, 1024, false}}) {
+        SkinnyCase{7, 50, 1000, false, true}, SkinnyCase{8, 2560, 10240, true, true},
+        SkinnyCase{4, 9001, 1024, false}}) {
     SCOPED_TRACE(::testing::Message() << rows << " x " << columns << " of " << inner);
     const int64_t x_stride = inner + gap, y_stride = columns + gap;
     const std::vector<float> x = numbers(rows * x_stride, 1), weight = numbers(columns * inner, 2),
                              bias = numbers(columns, 3);
     const DeviceArray<Element> on_x(x), on_weight(weight), on_bias(bias);
+    const DeviceArray<float> on_gelu_bias(bias);
     const auto product = [&](int64_t first, int64_t count) {
       DeviceArray<Element> y(std::vector<float>(static_cast<size_t>(count * y_stride), before));
-      skinny_product_cuda<Element>({count, columns, inner, x_stride, y_stride}, on_x.data() + first * x_stride,
-                                   on_weight.data(), with_bias ? on_bias.data() : nullptr, y.data(), nullptr);
+      skinny_product_cuda<Element>({count, columns, inner, x_stride, y_stride},
+                                   {.x = on_x.data() + first * x_stride,
+                                    .weight = on_weight.data(),
+                                    .bias = with_bias ? on_bias.data() : nullptr,
+                                    .gelu_bias = with_gelu ? on_gelu_bias.data() : nullptr},
+                                   y.data(), nullptr);
       return y.numbers();
     };
     const std::vector<double> y = product(0, rows);
@@ -148,7 +155,10 @@ TYPED_TEST(SkinnyProducts, AreThoseOfFloat64WhateverTheOtherRowsAre) {
       const auto r = static_cast<int64_t>(random() % rows), c = static_cast<int64_t>(random() % columns);
       double wanted = with_bias ? bias[c] : 0;
       for (int64_t k = 0; k < inner; ++k) wanted += static_cast<double>(x[r * x_stride + k]) * weight[c * inner + k];
-      EXPECT_LE(std::abs(y[r * y_stride + c] - wanted), std::abs(wanted) / 256 + 1e-5 * inner) << r << ", " << c;
+      // Rounded twice with GELU, whose slope is at most 1.13.
+      const double rounding = std::abs(wanted) / 256 * (with_gelu ? 2.13 : 1);
+      if (with_gelu) wanted = (wanted + bias[c]) * std::erfc(-(wanted + bias[c]) / std::sqrt(2.0)) / 2;
+      EXPECT_LE(std::abs(y[r * y_stride + c] - wanted), rounding + 1e-5 * inner) << r << ", " << c;
     }
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t c = columns; c < y_stride; ++c) EXPECT_EQ(y[r * y_stride + c], before);
@@ -160,7 +170,7 @@ TYPED_TEST(SkinnyProducts, AreThoseOfFloat64WhateverTheOtherRowsAre) {
 TEST(SkinnyProduct, RefusesWhatItCannotDo) {
   const DeviceArray<__nv_bfloat16> array(std::vector<float>(256));
   const auto product = [&](const SkinnyProductShape& shape, int offset = 0) {
-    skinny_product_cuda<__nv_bfloat16>(shape, array.data() + offset, array.data(), nullptr, nullptr, nullptr);
+    skinny_product_cuda<__nv_bfloat16>(shape, {array.data() + offset, array.data()}, nullptr, nullptr);
   };
   EXPECT_THROW(product({0, 8, 8, 8, 8}), std::invalid_argument);
   EXPECT_THROW(product({9, 8, 8, 8, 8}), std::invalid_argument);
