@@ -44,7 +44,7 @@ __device__ void forward_batch(const GeluTile<Size>& tile, int64_t row, const Ele
 #pragma unroll
     for (int i = 0; i < Size; ++i) {
       const float x = to_float(inputs[r].values[i]) + bias[i];
-      values[i] = gelu(x);
+      values[i] = gelu<Element>(x);
     }
     store_pack(values, y + (row + r * gelu_warps) * tile.columns, tile.column, tile.columns);
   }
@@ -80,8 +80,7 @@ __device__ void backward_batch(const GeluTile<Size>& tile, int64_t row, const El
 #pragma unroll
     for (int i = 0; i < Size; ++i) {
       const float x = to_float(inputs[r].values[i]) + bias[i];
-      const Normal of = normal(x);
-      dx[i] = to_float(gradients[r].values[i]) * (of.distribution + x * of.density);
+      dx[i] = to_float(gradients[r].values[i]) * gelu_slope<Element>(x);
       sums[i] += dx[i];
     }
     store_pack(dx, du + (row + r * gelu_warps) * tile.columns, tile.column, tile.columns);

@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(32 * most_warps, blocks_at_once)
       float sum = 0;
       for (int w = 0; w < warps; ++w) sum += of_warps[turn][w][i];
       if (in.bias) sum += static_cast<float>(in.bias[column]);
-      if (in.gelu_bias) sum = gelu(static_cast<float>(Element(sum)) + in.gelu_bias[column]);
+      if (in.gelu_bias) sum = gelu<Element>(static_cast<float>(Element(sum)) + in.gelu_bias[column]);
       y[of * problem.y_stride + column] = Element(sum);
     }
   }

@@ -146,7 +146,7 @@ bool is_aligned(const NormBackward<Element>& norm) {
 
 int64_t residual_norm_backward_workspace_bytes(const ResidualNormShape& shape) {
   check_norm_shape(shape);
-  return norm_blocks(shape) * norm_parameters * shape.columns * static_cast<int64_t>(sizeof(float));
+  return norm_blocks(shape, NormPass::backward) * norm_parameters * shape.columns * static_cast<int64_t>(sizeof(float));
 }
 
 template <class Element>
@@ -156,8 +156,8 @@ void residual_norm_backward_cuda(const ResidualNormShape& shape, const ResidualN
                                  void* workspace, cudaStream_t stream) {
   constexpr const char* what = "residual norm's gradient";
   check_norm_shape(shape);
-  const NormLayout layout = norm_layout(shape.columns);
-  const int64_t blocks = norm_blocks(shape), D = shape.columns;
+  const NormLayout layout = norm_layout(shape.columns, NormPass::backward);
+  const int64_t blocks = norm_blocks(shape, NormPass::backward), D = shape.columns;
   const bool second = shape.norms > 1;
   const NormBackward<Element> norm{
       {shape.rows, static_cast<int>(D), {out.sum, dsum}, {dy[0], second ? dy[1] : nullptr}},
@@ -172,7 +172,7 @@ void residual_norm_backward_cuda(const ResidualNormShape& shape, const ResidualN
       static_cast<float*>(workspace),
       {{gradients.weight[0], second ? gradients.weight[1] : nullptr, gradients.offset[0],
         second ? gradients.offset[1] : nullptr, gradients.bias}}};
-  with_norm_layout(D, is_aligned(norm), [&](auto packs, auto size, auto most_threads) {
+  with_norm_layout(D, NormPass::backward, is_aligned(norm), [&](auto packs, auto size, auto most_threads) {
     const int threads = layout.threads * layout.groups;
     // The copies' memory, and then that of the groups' sums.
     const int thread_bytes = std::max<int>(RowReader<Element, 2, packs(), size()>::shared_bytes,

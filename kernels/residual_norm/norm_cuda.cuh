@@ -31,14 +31,22 @@ struct NormLayout {
 // Threads of a block, by the packs of a thread: what the registers of a multiprocessor suffice for.
 constexpr int norm_threads(int packs) { return packs == 1 ? 640 : 512; }
 
-inline NormLayout norm_layout(int64_t columns) {
-  const int packs = columns <= 640 * norm_pack ? 1 : columns <= 4096 ? 2 : 4, width = 32 * packs * norm_pack;
+// The backward has sums of its columns in registers, five times; of narrow rows the forward has two packs, so that
+// fewer warps have to add up.
+enum class NormPass { forward, backward };
+inline int norm_packs(int64_t columns, NormPass pass) {
+  if (pass == NormPass::forward && columns > 32 * norm_pack && columns <= 1024) return 2;
+  return columns <= 640 * norm_pack ? 1 : columns <= 4096 ? 2 : 4;
+}
+
+inline NormLayout norm_layout(int64_t columns, NormPass pass) {
+  const int packs = norm_packs(columns, pass), width = 32 * packs * norm_pack;
   const int threads = 32 * static_cast<int>((columns + width - 1) / width);
   return {packs, threads, std::clamp(norm_threads(packs) / threads, 1, threads > 32 ? most_barriers : most_warps)};
 }
 
-inline int64_t norm_blocks(const ResidualNormShape& shape) {
-  const int64_t groups = norm_layout(shape.columns).groups;
+inline int64_t norm_blocks(const ResidualNormShape& shape, NormPass pass) {
+  const int64_t groups = norm_layout(shape.columns, pass).groups;
   return std::min<int64_t>((shape.rows + groups - 1) / groups, most_norm_blocks);
 }
 
@@ -52,14 +60,14 @@ inline void check_norm_shape(const ResidualNormShape& shape) {
 // Calls f(packs of a thread, their size, threads of a block at most), each a std::integral_constant. Columns that are
 // not aligned are packs of one.
 template <class F>
-void with_norm_layout(int64_t columns, bool aligned, const F& f) {
+void with_norm_layout(int64_t columns, NormPass pass, bool aligned, const F& f) {
   const auto call = [&](auto packs, auto threads) {
     using One = std::integral_constant<int, 1>;
     if (!aligned) return f(std::integral_constant<int, packs() * norm_pack>(), One(), threads);
     if constexpr (threads() < 1024) return f(packs, std::integral_constant<int, norm_pack>(), threads);
   };
   const auto narrow = [&](auto packs) { call(packs, std::integral_constant<int, norm_threads(packs())>()); };
-  const int packs = norm_layout(columns).packs;
+  const int packs = norm_packs(columns, pass);
   if (packs == 1) return narrow(std::integral_constant<int, 1>());
   if (packs == 2) return narrow(std::integral_constant<int, 2>());
   if (columns <= widest_norm_packs) return narrow(std::integral_constant<int, 4>());

@@ -206,6 +206,28 @@ def time_steps(host: Host) -> list[dict]:
     return rows
 
 
+def boards_file(host: Host) -> str:
+    """A job for each GPU, all alike: a GPU's part of the large batch."""
+    sizes, model = host.sizes, "rope"
+    rows = sizes.many_rows // host.gpus
+    return sweep_file(
+        sweep={"model": model, "seed": list(range(1, host.gpus + 1))},
+        run={"log_every": LOG_EVERY, "checkpoint_every": "1 h"}, model=sizes.model | {"layers": sizes.layers[model]},
+        train={"batch_size": rows, "steps": steps_of(rows, host), "micro_batch_size": sizes.pass_rows, **sizes.train},
+        eval={"lengths": sizes.train["min_length"], "num_batches": 1})
+
+
+def time_boards(host: Host) -> list[dict]:
+    """GPUs of one host differ, and a group is as fast as its slowest."""
+    found = times_of_steps(host.sweep("boards", host.gpus, boards_file(host)))
+    if len(found) != host.gpus:
+        raise RuntimeError("some jobs have no times")
+    rows = [{"model": found[0]["model"], "batch": found[0]["batch"],
+             "milliseconds": sorted(point["milliseconds"] for point in found)}]
+    host.say(f"    {rows[0]}")
+    return rows
+
+
 # ---- the jobs of a sweep ----
 
 def seconds_of_jobs(results: Path) -> float:
@@ -297,7 +319,8 @@ def kill_a_rank(host: Host) -> list[dict]:
 
 # ---- a call ----
 
-PARTS = {"losses": compare_losses, "sums": time_sums, "steps": time_steps, "jobs": time_jobs, "fault": kill_a_rank}
+PARTS = {"losses": compare_losses, "sums": time_sums, "steps": time_steps, "boards": time_boards, "jobs": time_jobs,
+         "fault": kill_a_rank}
 
 
 def about(host: Host) -> dict:

@@ -85,6 +85,11 @@ def losses_lines(rows: list[dict]) -> list[str]:
     return lines
 
 
+def boards_lines(rows: list[dict]) -> list[str]:
+    return [f"| {row['model']}, {row['batch']} rows, on each of {len(row['milliseconds'])} GPUs at once, none with "
+            f"another | {over(map(number, row['milliseconds']))} ms a step | | |" for row in rows]
+
+
 def jobs_lines(rows: list[dict]) -> list[str]:
     one, several = rows
     rates = [3600 * row["jobs"] / row["seconds"] for row in rows]
@@ -107,7 +112,7 @@ def fault_lines(rows: list[dict]) -> list[str]:
     return lines
 
 
-LINES = {"losses": losses_lines, "jobs": jobs_lines, "fault": fault_lines}
+LINES = {"losses": losses_lines, "boards": boards_lines, "jobs": jobs_lines, "fault": fault_lines}
 
 
 def heading(part: dict) -> str:

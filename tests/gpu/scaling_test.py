@@ -71,6 +71,25 @@ def test_a_steps_time_is_the_median_after_warming_up(tmp_path):
         {"model": "rope", "batch": 10, "parameters": 7, "steps": 6, "milliseconds": 100}]
 
 
+def test_gpus_alone_each_have_the_job_of_one(tmp_path, monkeypatch):
+    on = host(tmp_path)
+    text = scaling.boards_file(on)
+    assert [line for line in text.splitlines() if line.startswith("seed")] == [f"seed = {n}" for n in (1, 2, 3, 4)]
+    assert "batch_size = 128\n" in text and "steps = 24\n" in text and "layers = 12\n" in text
+    spec = json.dumps({"train": {"batch_size": 10, "context_length": 20}}).encode()
+    rates = (2000, 1000, 4000, 1000)
+    path = results(tmp_path / "r.h5", training=(TRAINING, [(job, 1, 12, 1, rate, 1) for job, rate in enumerate(rates)]),
+                   jobs=(JOBS, [(job, b"rope", 7, spec, 1) for job in range(4)]))
+    monkeypatch.setattr(on, "sweep", lambda *_: path)
+    rows = scaling.time_boards(on)
+    assert rows == [{"model": "rope", "batch": 10, "milliseconds": [50, 100, 200, 200]}]
+    assert ("| rope, 10 rows, on each of 4 GPUs at once, none with another | 50.00 / 100.00 / 200.00 / 200.00 ms a step "
+            "| | |") in tables({"boards": part(*rows)})
+    monkeypatch.setattr(on, "gpus", 8)
+    with pytest.raises(RuntimeError, match="no times"):
+        scaling.time_boards(on)
+
+
 def test_losses_are_compared_step_by_step(tmp_path):
     path = results(tmp_path / "r.h5", training=(TRAINING, [(0, 1, 1, 2.0, 1, 1), (1, 1, 1, 4.0, 1, 1)]),
                    jobs=(JOBS, [(0, b"rope", 7, b"", 1), (1, b"lstm", 7, b"", 1)]))
