@@ -83,8 +83,9 @@ def test_gpus_alone_each_have_the_job_of_one(tmp_path, monkeypatch):
     monkeypatch.setattr(on, "sweep", lambda *_: path)
     rows = scaling.time_boards(on)
     assert rows == [{"model": "rope", "batch": 10, "milliseconds": [50, 100, 200, 200]}]
-    assert ("| rope, 10 rows, on each of 4 GPUs at once, none with another | 50.00 / 100.00 / 200.00 / 200.00 ms a step "
-            "| | |") in tables({"boards": part(*rows)})
+    line = tables({"boards": part(*rows)}).splitlines()[-1]
+    assert line.startswith("| rope, 10 rows, on each of 4 GPUs at once")
+    assert line.endswith("| 50.00 / 100.00 / 200.00 / 200.00 ms a step | | |")
     monkeypatch.setattr(on, "gpus", 8)
     with pytest.raises(RuntimeError, match="no times"):
         scaling.time_boards(on)
