@@ -34,10 +34,9 @@ class PhiloxStream {
   double uniform();                // uniform in [0, 1), 53 bits
   double normal();                 // N(0, 1), Box-Muller, one value for two uniforms
 
-  // What the blocks of this stream are made from, for who draws them elsewhere: block i is
+  // Half of what the blocks of this stream are made from, for who draws them elsewhere: block i is
   // philox4x32({i, i >> 32, name, name >> 32}, {key, key >> 32}).
   uint64_t key() const { return key_[0] | uint64_t{key_[1]} << 32; }
-  uint64_t name() const { return name_[0] | uint64_t{name_[1]} << 32; }
 
  private:
   std::array<uint32_t, 2> key_;

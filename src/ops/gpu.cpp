@@ -148,6 +148,27 @@ torch::Tensor contiguous_like(const torch::Tensor& tensor) {
   return tensor.defined() ? torch::empty(tensor.sizes(), tensor.options()) : tensor;
 }
 
+// Undefined biases are absent.
+torch::Tensor skinny(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+                     const torch::Tensor& gelu_bias) {
+  torch::Tensor y = torch::empty({x.size(0), weight.size(0)}, x.options());
+  with_attention_element(x, [&](auto type) {
+    using Element = decltype(type);
+    if constexpr (sizeof(Element) == 2)
+      kernels::skinny_product_cuda<Element>({.rows = x.size(0),
+                                             .columns = weight.size(0),
+                                             .inner = x.size(1),
+                                             .x_stride = x.stride(0),
+                                             .y_stride = y.stride(0)},
+                                            {.x = read_only<Element>(x),
+                                             .weight = read_only<Element>(weight),
+                                             .bias = read_only<Element>(bias),
+                                             .gelu_bias = read_only<float>(gelu_bias)},
+                                            data<Element>(y), stream());
+  });
+  return y;
+}
+
 }  // namespace
 
 torch::Tensor attention_forward(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& log_sum) {
@@ -376,30 +397,6 @@ bool takes_skinny_product(const torch::Tensor& x, const torch::Tensor& weight) {
          x.size(0) <= kernels::most_skinny_rows && x.size(1) % multiple == 0 && x.stride(0) % multiple == 0 &&
          weight.is_contiguous() && begins_well(x) && begins_well(weight);
 }
-
-namespace {
-
-torch::Tensor skinny(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
-                     const torch::Tensor& gelu_bias) {
-  torch::Tensor y = torch::empty({x.size(0), weight.size(0)}, x.options());
-  with_attention_element(x, [&](auto type) {
-    using Element = decltype(type);
-    if constexpr (sizeof(Element) == 2)
-      kernels::skinny_product_cuda<Element>({.rows = x.size(0),
-                                             .columns = weight.size(0),
-                                             .inner = x.size(1),
-                                             .x_stride = x.stride(0),
-                                             .y_stride = y.stride(0)},
-                                            {.x = read_only<Element>(x),
-                                             .weight = read_only<Element>(weight),
-                                             .bias = read_only<Element>(bias),
-                                             .gelu_bias = read_only<float>(gelu_bias)},
-                                            data<Element>(y), stream());
-  });
-  return y;
-}
-
-}  // namespace
 
 torch::Tensor skinny_product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
   return skinny(x, weight, bias, {});
