@@ -383,23 +383,30 @@ __global__ void __launch_bounds__(PlainTiles<Widest>::threads, PlainTiles<Widest
     if (row + r < problem.time) head.store(dvalues, r, 1, dqkv + head.at(row + r, 2, 3));
 }
 
-// Calls start(std::integral_constant<int, Widest>()) with the tiles for a head size.
+// Of a block with tiles for `own` arrays of own rows and two of columns.
+template <int Widest>
+size_t plain_shared_bytes(int head, int own) {
+  using Tiles = PlainTiles<Widest>;
+  const int rows = own * Tiles::rows + 2 * Tiles::columns;
+  return (rows * plain_stride(head) + Tiles::weights_size) * sizeof(float);
+}
+
+// Calls start(std::integral_constant<int, Widest>()) with the tiles for a head size: smaller ones where the GPU's
+// blocks have no room.
 template <class Start>
-void with_plain_tiles(int head, const Start& start) {
+void with_plain_tiles(int head, int own, const Start& start) {
   if (head <= 64) return start(std::integral_constant<int, 64>());
-  if (head <= 128) return start(std::integral_constant<int, 128>());
+  const auto room = static_cast<size_t>(device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
+  if (head <= 128 && plain_shared_bytes<128>(head, own) <= room) return start(std::integral_constant<int, 128>());
   start(std::integral_constant<int, 256>());
 }
 
-// Queues a kernel with tiles for `own` arrays of own rows and two of columns.
 template <int Widest, class Kernel, class... Arguments>
 void launch_plain(Kernel* kernel, const AttentionProblem& problem, int own, cudaStream_t stream,
                   const Arguments&... arguments) {
-  using Tiles = PlainTiles<Widest>;
-  const int rows = own * Tiles::rows + 2 * Tiles::columns;
   launch_attention(kernel, static_cast<int64_t>(problem.batch) * problem.heads * plain_ranks<Widest>(problem),
-                   Tiles::threads, (rows * plain_stride(problem.head) + Tiles::weights_size) * sizeof(float), stream,
-                   problem, arguments...);
+                   PlainTiles<Widest>::threads, plain_shared_bytes<Widest>(problem.head, own), stream, problem,
+                   arguments...);
 }
 
 }  // namespace
@@ -407,8 +414,9 @@ void launch_plain(Kernel* kernel, const AttentionProblem& problem, int own, cuda
 template <class Element>
 void launch_plain_attention_forward(const AttentionProblem& problem, const Element* qkv, Element* out, float* log_sum,
                                     cudaStream_t stream) {
-  with_plain_tiles(problem.head, [&](auto widest) {
-    launch_plain<widest()>(plain_forward_kernel<Element, widest()>, problem, 1, stream, qkv, out, log_sum);
+  constexpr int own = 1;
+  with_plain_tiles(problem.head, own, [&](auto widest) {
+    launch_plain<widest()>(plain_forward_kernel<Element, widest()>, problem, own, stream, qkv, out, log_sum);
   });
 }
 
@@ -416,11 +424,12 @@ template <class Element>
 void launch_plain_attention_backward(const AttentionProblem& problem, const Element* qkv, const Element* out,
                                      const float* log_sum, const Element* dout, Element* dqkv, float* delta,
                                      cudaStream_t stream) {
-  with_plain_tiles(problem.head, [&](auto widest) {
-    launch_plain<widest()>(plain_query_gradient_kernel<Element, widest()>, problem, 2, stream, qkv, out, log_sum, dout,
-                           dqkv, delta);
-    launch_plain<widest()>(plain_key_gradient_kernel<Element, widest()>, problem, 2, stream, qkv, log_sum, delta, dout,
-                           dqkv);
+  constexpr int own = 2;
+  with_plain_tiles(problem.head, own, [&](auto widest) {
+    launch_plain<widest()>(plain_query_gradient_kernel<Element, widest()>, problem, own, stream, qkv, out, log_sum,
+                           dout, dqkv, delta);
+    launch_plain<widest()>(plain_key_gradient_kernel<Element, widest()>, problem, own, stream, qkv, log_sum, delta,
+                           dout, dqkv);
   });
 }
 

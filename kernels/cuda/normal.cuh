@@ -31,16 +31,18 @@ __device__ Normal normal(float x) {
   return {inverse_sqrt_2_pi * e, e * t * p};
 }
 
+__device__ inline float distribution(float x, const Normal& of) { return x < 0 ? of.tail : 1 - of.tail; }
+
 template <class Element>
 __device__ float gelu(float x) {
-  return fmaxf(x, 0) - fabsf(x) * normal<Element>(x).tail;
+  return x * distribution(x, normal<Element>(x));
 }
 
 // Its derivative.
 template <class Element>
 __device__ float gelu_slope(float x) {
   const Normal of = normal<Element>(x);
-  return (x < 0 ? of.tail : 1 - of.tail) + x * of.density;
+  return distribution(x, of) + x * of.density;
 }
 
 }  // namespace recite::kernels

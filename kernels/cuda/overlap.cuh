@@ -22,15 +22,20 @@ __device__ inline void await_previous() {
 #endif
 }
 
+// Whether a kernel's code has those instructions: code of an older version may run on a newer GPU.
+template <class... Parameters>
+bool can_overlap(const char* what, void (*kernel)(Parameters...)) {
+  constexpr int first_version = 90;
+  cudaFuncAttributes attributes{};
+  check_cuda(cudaFuncGetAttributes(&attributes, kernel), what);
+  return attributes.ptxVersion >= first_version;
+}
+
 // As launch().
 template <class... Parameters, class... Arguments>
 void launch_overlapping(const char* what, void (*kernel)(Parameters...), dim3 blocks, int threads, size_t shared_bytes,
                         cudaStream_t stream, const Arguments&... arguments) {
-  int device = 0, major = 0;
-  check_cuda(cudaGetDevice(&device), what);
-  check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), what);
-  constexpr int first_major = 9;
-  if (major < first_major) return launch(what, kernel, blocks, threads, shared_bytes, stream, arguments...);
+  if (!can_overlap(what, kernel)) return launch(what, kernel, blocks, threads, shared_bytes, stream, arguments...);
   allow_shared(what, kernel, shared_bytes);
   cudaLaunchAttribute overlapping{};
   overlapping.id = cudaLaunchAttributeProgrammaticStreamSerialization;

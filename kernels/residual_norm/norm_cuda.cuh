@@ -144,8 +144,10 @@ class RowReader {
   using ElementPack = Pack<Element, Size>;
   static constexpr bool staged = Size > 1;
   static constexpr int row_bytes = Packs * (Floats * sizeof(FloatPack) + 2 * sizeof(ElementPack));  // of a thread
-  // A block has 163 KiB on an A100; more stages than four were not faster on an H100.
-  static constexpr int stages = std::clamp(160 * 1024 / (norm_threads(Packs) * row_bytes), 1, 4);
+  // A block has 163 KiB on an A100, on smaller GPUs 99, where narrow rows are to fit, too; more stages than four were
+  // not faster on an H100.
+  static constexpr int memory = Floats == 1 && Packs <= 2 ? 96 * 1024 : 160 * 1024;
+  static constexpr int stages = std::clamp(memory / (norm_threads(Packs) * row_bytes), 1, 4);
 
  public:
   static constexpr int shared_bytes = staged ? stages * row_bytes : 0;  // of a thread

@@ -388,14 +388,15 @@ void add_product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x
 }
 
 bool takes_skinny_product(const torch::Tensor& x, const torch::Tensor& weight) {
-  constexpr int64_t multiple = 8, bytes = 16;
+  constexpr int64_t multiple = 8, bytes = 16, apart = int64_t{1} << 27, numbers = int64_t{1} << 30;
   const auto begins_well = [](const torch::Tensor& matrix) {
     return reinterpret_cast<uintptr_t>(matrix.const_data_ptr()) % bytes == 0;
   };
   const bool halves = x.scalar_type() == torch::kBFloat16 || x.scalar_type() == torch::kFloat16;
   return takes(x) && halves && weight.scalar_type() == x.scalar_type() && x.size(0) >= 1 &&
-         x.size(0) <= kernels::most_skinny_rows && x.size(1) % multiple == 0 && x.stride(0) % multiple == 0 &&
-         weight.is_contiguous() && begins_well(x) && begins_well(weight);
+         x.size(0) <= kernels::most_skinny_rows && x.stride(0) < apart && weight.numel() < numbers &&
+         x.size(1) % multiple == 0 && x.stride(0) % multiple == 0 && weight.is_contiguous() && begins_well(x) &&
+         begins_well(weight);
 }
 
 torch::Tensor skinny_product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {

@@ -186,7 +186,8 @@ INSTANTIATE_TEST_SUITE_P(OtherHeads, AttentionOnGpu,
                          testing::Values(Case{1, 1, 1, 1}, Case{2, 2, 3, 8, 4}, Case{2, 33, 2, 5, 2, true},
                                          Case{1, 129, 4, 20, 0, false, true},
                                          Case{1, 151, 3, 256, 64, true, false, true}, Case{2, 220, 2, 96, 24},
-                                         Case{1, 577, 7, 24, 6, true, true}),
+                                         Case{1, 577, 7, 24, 6, true, true},
+                                         Case{1, 97, 3, 131, 30, false, true, true}),
                          name_of_case);
 
 TEST(AttentionOnGpuLong, IsNearFloat64) {
@@ -301,7 +302,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, AttentionDecodeOnGpu,
                          testing::Values(Case{1, 1, 1, 64}, Case{3, 61, 2, 64, 16}, Case{2, 150, 2, 80, 20, true},
                                          Case{2, 100, 3, 5, 2, false, true},
                                          Case{1, 290, 2, 128, 32, false, true, true},
-                                         Case{2, 70, 2, 256, 64, true, true}, Case{2, 70, 3, 32, 8}),
+                                         Case{2, 70, 2, 256, 64, true, true}, Case{2, 70, 3, 32, 8},
+                                         Case{5, 40, 64, 64, 16, true, true}),  // many heads: smaller blocks
                          name_of_case);
 
 TEST(AttentionOnGpuRefuses, WhatItCannotDo) {
