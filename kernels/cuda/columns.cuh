@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/overlap.cuh"
 #include "kernels/cuda/vectors.cuh"
 
 namespace recite::kernels {
@@ -56,6 +57,8 @@ template <int Arrays>
 __global__ __launch_bounds__(32 * share_warps) void add_shares(const float* shares, int count, int columns,
                                                                const __grid_constant__ ColumnSums<Arrays> sums) {
   __shared__ float shared[share_warps][32];
+  let_next_begin();
+  await_previous();
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, column = blockIdx.x * 32 + lane, array = blockIdx.y;
   float* to = sums.to[array];
   if (!to) return;
@@ -70,6 +73,13 @@ __global__ __launch_bounds__(32 * share_warps) void add_shares(const float* shar
   if (warp != 0 || column >= columns) return;
   for (int k = 1; k < share_warps; ++k) sum += shared[k][lane];
   to[column] = sum;
+}
+
+template <int Arrays>
+void add_all_shares(const char* what, const float* shares, int64_t count, int64_t columns,
+                    const ColumnSums<Arrays>& sums, cudaStream_t stream) {
+  launch_overlapping(what, add_shares<Arrays>, dim3(static_cast<unsigned>((columns + 31) / 32), Arrays),
+                     32 * share_warps, 0, stream, shares, static_cast<int>(count), static_cast<int>(columns), sums);
 }
 
 }  // namespace recite::kernels

@@ -7,7 +7,6 @@
 
 #include "kernels/cuda/columns.cuh"
 #include "kernels/cuda/normal.cuh"
-#include "kernels/cuda/overlap.cuh"
 
 namespace recite::kernels {
 
@@ -92,6 +91,8 @@ __global__ __launch_bounds__(32 * gelu_warps) void gelu_backward(int64_t rows, i
                                                                  const Element* u, const float* bias, const Element* dy,
                                                                  Element* du, float* shares) {
   __shared__ float shared[gelu_warps][Size][32];
+  let_next_begin();
+  await_previous();
   const GeluTile<Size> tile(rows, columns, rows_of_block);
   float added[Size], sums[Size] = {};
   to_floats(load_pack<Size>(bias, tile.column, columns), added);
@@ -163,10 +164,9 @@ void bias_gelu_backward_cuda(const GeluShape& shape, const Element* u, const flo
   const dim3 blocks = gelu_blocks(shape, aligned ? size : 1);
   const auto columns = static_cast<int>(shape.columns);
   auto* shares = static_cast<float*>(workspace);
-  launch(what, aligned ? gelu_backward<Element, size> : gelu_backward<Element, 1>, blocks, 32 * gelu_warps, 0, stream,
-         shape.rows, columns, rows_of_block(shape), u, bias, dy, du, shares);
-  launch(what, add_shares<1>, dim3(static_cast<unsigned>((columns + 31) / 32)), 32 * share_warps, 0, stream, shares,
-         static_cast<int>(blocks.y), columns, ColumnSums<1>{{dbias}});
+  launch_overlapping(what, aligned ? gelu_backward<Element, size> : gelu_backward<Element, 1>, blocks, 32 * gelu_warps,
+                     0, stream, shape.rows, columns, rows_of_block(shape), u, bias, dy, du, shares);
+  add_all_shares<1>(what, shares, blocks.y, columns, {{dbias}}, stream);
 }
 
 #define RECITE_GELU(Element)                                                                                      \

@@ -85,6 +85,8 @@ __device__ void store_shares(const NormBackward<Element>& norm, const NormPlace&
 template <class Element, int Packs, int Size, int Threads>
 __global__ __launch_bounds__(Threads, 1) void norm_backward(const NormBackward<Element> norm) {
   extern __shared__ float4 shared[];
+  let_next_begin();
+  await_previous();
   const NormPlace at(norm.threads);
   GroupSum sum_over_group(at, *reinterpret_cast<GroupSum::Memory*>(shared));
   float4* slots = shared + sizeof(GroupSum::Memory) / sizeof(float4);
@@ -146,7 +148,8 @@ bool is_aligned(const NormBackward<Element>& norm) {
 
 int64_t residual_norm_backward_workspace_bytes(const ResidualNormShape& shape) {
   check_norm_shape(shape);
-  return norm_blocks(shape, NormPass::backward) * norm_parameters * shape.columns * static_cast<int64_t>(sizeof(float));
+  const int64_t most_blocks = norm_blocks<float, NormPass::backward>(shape);  // 16-bit elements have as many or fewer
+  return most_blocks * norm_parameters * shape.columns * static_cast<int64_t>(sizeof(float));
 }
 
 template <class Element>
@@ -156,8 +159,8 @@ void residual_norm_backward_cuda(const ResidualNormShape& shape, const ResidualN
                                  void* workspace, cudaStream_t stream) {
   constexpr const char* what = "residual norm's gradient";
   check_norm_shape(shape);
-  const NormLayout layout = norm_layout(shape.columns, NormPass::backward);
-  const int64_t blocks = norm_blocks(shape, NormPass::backward), D = shape.columns;
+  const NormLayout layout = norm_layout<Element, NormPass::backward>(shape.columns);
+  const int64_t blocks = norm_blocks<Element, NormPass::backward>(shape), D = shape.columns;
   const bool second = shape.norms > 1;
   const NormBackward<Element> norm{
       {shape.rows, static_cast<int>(D), {out.sum, dsum}, {dy[0], second ? dy[1] : nullptr}},
@@ -172,17 +175,16 @@ void residual_norm_backward_cuda(const ResidualNormShape& shape, const ResidualN
       static_cast<float*>(workspace),
       {{gradients.weight[0], second ? gradients.weight[1] : nullptr, gradients.offset[0],
         second ? gradients.offset[1] : nullptr, gradients.bias}}};
-  with_norm_layout(D, NormPass::backward, is_aligned(norm), [&](auto packs, auto size, auto most_threads) {
+  with_norm_layout<Element, NormPass::backward>(D, is_aligned(norm), [&](auto packs, auto size, auto most_threads) {
     const int threads = layout.threads * layout.groups;
     // The copies' memory, and then that of the groups' sums.
     const int thread_bytes = std::max<int>(RowReader<Element, 2, packs(), size()>::shared_bytes,
                                            layout.groups > 1 ? packs() * size() * sizeof(float) : 0);
-    launch(what, norm_backward<Element, packs(), size(), most_threads()>, dim3(static_cast<unsigned>(blocks)), threads,
-           sizeof(GroupSum::Memory) + threads * thread_bytes, stream, norm);
+    launch_overlapping(what, norm_backward<Element, packs(), size(), most_threads()>,
+                       dim3(static_cast<unsigned>(blocks)), threads, sizeof(GroupSum::Memory) + threads * thread_bytes,
+                       stream, norm);
   });
-  const dim3 tiles(static_cast<unsigned>((D + 31) / 32), norm_parameters);
-  launch(what, add_shares<norm_parameters>, tiles, 32 * share_warps, 0, stream, norm.shares, static_cast<int>(blocks),
-         norm.rows.columns, norm.sums);
+  add_all_shares(what, norm.shares, blocks, D, norm.sums, stream);
 }
 
 #define RECITE_NORM(Element)                                                                                           \

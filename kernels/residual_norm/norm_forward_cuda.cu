@@ -117,7 +117,7 @@ template <class Element>
 void residual_norm_forward_cuda(const ResidualNormShape& shape, const ResidualNormInputs<Element>& in,
                                 const ResidualNormOutputs<Element>& out, cudaStream_t stream) {
   check_norm_shape(shape);
-  const NormLayout layout = norm_layout(shape.columns, NormPass::forward);
+  const NormLayout layout = norm_layout<Element, NormPass::forward>(shape.columns);
   const bool second = shape.norms > 1;
   const NormForward<Element> norm{
       {shape.rows, static_cast<int>(shape.columns), {in.x}, {in.branches[0], in.branches[1]}},
@@ -129,11 +129,11 @@ void residual_norm_forward_cuda(const ResidualNormShape& shape, const ResidualNo
       {in.weight[0], second ? in.weight[1] : nullptr},
       {in.offset[0], second ? in.offset[1] : nullptr},
       out};
-  with_norm_layout(
-      shape.columns, NormPass::forward, is_aligned(shape, in, out), [&](auto packs, auto size, auto most_threads) {
+  with_norm_layout<Element, NormPass::forward>(
+      shape.columns, is_aligned(shape, in, out), [&](auto packs, auto size, auto most_threads) {
         const int threads = layout.threads * layout.groups;
         launch_overlapping("residual norm", norm_forward<Element, packs(), size(), most_threads()>,
-                           dim3(static_cast<unsigned>(norm_blocks(shape, NormPass::forward))), threads,
+                           dim3(static_cast<unsigned>(norm_blocks<Element, NormPass::forward>(shape))), threads,
                            sizeof(GroupSum::Memory) + threads * RowReader<Element, 1, packs(), size()>::shared_bytes,
                            stream, norm);
       });

@@ -69,6 +69,8 @@ __global__ __launch_bounds__(column_threads) void add_rows(const ColumnSumsShape
                                                            const __nv_bfloat16* matrix, float* shares) {
   using Columns = Pack<__nv_bfloat16, column_pack>;
   constexpr int ahead = 8;
+  let_next_begin();
+  await_previous();
   const int64_t column = (static_cast<int64_t>(blockIdx.x) * column_threads + threadIdx.x) * column_pack;
   if (column >= shape.columns) return;
   const int64_t begin = blockIdx.y * share_rows, end = min(begin + share_rows, shape.rows);
@@ -85,12 +87,6 @@ __global__ __launch_bounds__(column_threads) void add_rows(const ColumnSumsShape
       for (int i = 0; i < column_pack; ++i) sums[i] += to_float(of_row.values[i]);
   }
   store_pack(sums, shares + blockIdx.y * shape.columns, static_cast<int>(column), static_cast<int>(shape.columns));
-}
-
-void add_all_shares(const char* what, const float* shares, int64_t count, int64_t columns, float* to,
-                    cudaStream_t stream) {
-  launch(what, add_shares<1>, dim3(static_cast<unsigned>((columns + 31) / 32)), 32 * share_warps, 0, stream, shares,
-         static_cast<int>(count), static_cast<int>(columns), ColumnSums<1>{{to}});
 }
 
 void require(bool condition, const char* what) {
@@ -128,7 +124,7 @@ void embedding_gradient_cuda(const EmbeddingShape& shape, const int64_t* tokens,
   const dim3 blocks(static_cast<unsigned>((shape.width + threads - 1) / threads), static_cast<unsigned>(shares.count));
   launch(what, add_rows_of_tokens<Element>, blocks, threads, shape.vocabulary * threads * sizeof(float), stream, shape,
          shares.rows, tokens, gradient, to_add);
-  add_all_shares(what, to_add, shares.count, shape.vocabulary * shape.width, to, stream);
+  add_all_shares<1>(what, to_add, shares.count, shape.vocabulary * shape.width, {{to}}, stream);
 }
 
 int64_t column_sums_workspace_bytes(const ColumnSumsShape& shape) {
@@ -146,8 +142,8 @@ void column_sums_cuda(const ColumnSumsShape& shape, const __nv_bfloat16* matrix,
   constexpr int64_t block_columns = column_threads * column_pack;
   const dim3 blocks(static_cast<unsigned>((shape.columns + block_columns - 1) / block_columns),
                     static_cast<unsigned>(shares.count));
-  launch(what, add_rows, blocks, column_threads, 0, stream, shape, shares.rows, matrix, to_add);
-  add_all_shares(what, to_add, shares.count, shape.columns, to, stream);
+  launch_overlapping(what, add_rows, blocks, column_threads, 0, stream, shape, shares.rows, matrix, to_add);
+  add_all_shares<1>(what, to_add, shares.count, shape.columns, {{to}}, stream);
 }
 
 #define RECITE_INSTANTIATE(Element)                                                                           \
