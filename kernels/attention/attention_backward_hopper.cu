@@ -5,6 +5,7 @@
 #include "kernels/attention/attention_launch.h"
 #include "kernels/attention/attention_maps.h"
 #include "kernels/attention/attention_pipeline.cuh"
+#include "kernels/cuda/columns.cuh"
 
 namespace recite::kernels {
 
@@ -24,6 +25,7 @@ struct BackwardArrays {
   const Element* out;
   const float* log_sum;
   float* delta;
+  float* shares;  // of AttentionGradientSums: (B, tiles of 64 rows, H, 3, d), or null
 };
 
 template <class P, class Element>
@@ -31,11 +33,40 @@ __device__ Element* own_row(unsigned char* tile, int row, int column) {
   return P::OwnTile::template at<Element>(tile, row, column);
 }
 
-// Turns a warp's 16 own gradients, from `first` on, back, and has the warpgroup's written to where the rows themselves
-// lie in `maps`: part 0, 1 or 2 of (B, T, H, 3, d).
+static_assert(gradient_share_rows == warpgroup_rows);
+__host__ __device__ inline int shares_of_row(const AttentionProblem& problem) {
+  return (problem.time + gradient_share_rows - 1) / gradient_share_rows;
+}
+
+// The sums of the columns of a warpgroup's 64 rows, from `first` on, of a tile that all of it see: products with a row
+// of ones, 16 columns a warp. Rows after the last time are zeros.
 template <class Element, class P>
-__device__ void store_gradients(const AttentionProblem& problem, const TileMaps<P::D>& maps, unsigned char* tile,
-                                const typename P::Item& item, const WarpgroupPart& part, int qkv_part) {
+__device__ void add_up_columns(unsigned char* tile, int first, float* to) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x % warpgroup_threads / 32;
+  const uint32_t one = packed<Element>(1, 1), ones[4] = {one, one, one, one};
+  for (int column = warp * 16; column < P::D; column += 4 * 16) {
+    float sums[2][4] = {};
+#pragma unroll
+    for (int row = 0; row < warpgroup_rows; row += 16) {
+      uint32_t numbers[4];  // two of the upper and the lower 8 rows, two of the next 8 columns
+      load_matrices_transposed(
+          numbers, shared_address(own_row<P, Element>(tile, first + row + lane % 16, column + lane / 16 * 8)));
+      multiply_add<Element>(sums[0], ones, numbers[0], numbers[1]);
+      multiply_add<Element>(sums[1], ones, numbers[2], numbers[3]);
+    }
+    if (lane < 4)
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        *reinterpret_cast<float2*>(to + column + half * 8 + lane * 2) = make_float2(sums[half][0], sums[half][1]);
+  }
+}
+
+// Turns a warp's 16 own gradients, from `first` on, back, and has the warpgroup's written to where the rows themselves
+// lie: part 0, 1 or 2 of (B, T, H, 3, d).
+template <class Element, class P>
+__device__ void store_gradients(const AttentionProblem& problem, const BackwardArrays<Element, P::D>& arrays,
+                                unsigned char* tile, const typename P::Item& item, const WarpgroupPart& part,
+                                int qkv_part) {
   if (qkv_part < 2) {
     const int first = part.first + row_of_warp();
     rotate_rows(
@@ -45,7 +76,18 @@ __device__ void store_gradients(const AttentionProblem& problem, const TileMaps<
   show_to_products();
   wait_for_warpgroup();
   if (threadIdx.x % warpgroup_threads == 0)
-    maps.template store<P::own_rows>(tile, part.first, item.work.batch, part.row, item.work.head * 3 + qkv_part);
+    arrays.dqkv.template store<P::own_rows>(tile, part.first, item.work.batch, part.row, item.work.head * 3 + qkv_part);
+}
+
+// Adds up what was stored, from part `first_part` on.
+template <class Element, class P, class... Tiles>
+__device__ void add_up_gradients(const AttentionProblem& problem, const BackwardArrays<Element, P::D>& arrays,
+                                 const typename P::Item& item, const WarpgroupPart& part, int first_part,
+                                 Tiles*... tiles) {
+  if (!arrays.shares) return;
+  const int64_t share = static_cast<int64_t>(item.work.batch) * shares_of_row(problem) + part.row / gradient_share_rows;
+  float* to = arrays.shares + ((share * problem.heads + item.work.head) * 3 + first_part) * P::D;
+  ((add_up_columns<Element, P>(tiles, part.first, to), to += P::D), ...);
 }
 
 template <class Element, class P>
@@ -126,7 +168,8 @@ __device__ void compute_query_gradients(const AttentionProblem& problem, const B
       store_fragment_swizzled<P::own_rows, D, Element>(gradient, queries, first, [&](int, int c) {
         return c < problem.twice_from ? problem.scale : 2 * problem.scale;
       });
-      store_gradients<Element, P>(problem, arrays.dqkv, queries, item, part, 0);
+      store_gradients<Element, P>(problem, arrays, queries, item, part, 0);
+      add_up_gradients<Element, P>(problem, arrays, item, part, 0, queries);
       if (threadIdx.x % warpgroup_threads == 0) arrays.dqkv.end_stores();
     }
     arrive_of_warp(shared.own_free[number % 2]);
@@ -213,8 +256,9 @@ __device__ void compute_key_gradients(const AttentionProblem& problem, const Bac
       store_fragment_swizzled<P::own_rows, D, Element>(
           dkeys, keys, first, [&](int, int c) { return c < problem.twice_from ? problem.scale : 2 * problem.scale; });
       store_fragment_swizzled<P::own_rows, D, Element>(dvalues, values, first, [](int, int) { return 1.0f; });
-      store_gradients<Element, P>(problem, arrays.dqkv, keys, item, part, 1);
-      store_gradients<Element, P>(problem, arrays.dqkv, values, item, part, 2);
+      store_gradients<Element, P>(problem, arrays, keys, item, part, 1);
+      store_gradients<Element, P>(problem, arrays, values, item, part, 2);
+      add_up_gradients<Element, P>(problem, arrays, item, part, 1, keys, values);
       if (threadIdx.x % warpgroup_threads == 0) arrays.dqkv.end_stores();
     }
     arrive_of_warp(shared.own_free[number % 2]);
@@ -306,23 +350,29 @@ __global__ void __launch_bounds__(P::threads, 1)
 template <class Element, int D>
 void launch_hopper_backward(const AttentionProblem& problem, const Element* qkv, const Element* out,
                             const float* log_sum, const Element* dout, Element* dqkv, float* delta,
-                            cudaStream_t stream) {
+                            const AttentionGradientSums& sums, cudaStream_t stream) {
   const BackwardArrays<Element, D> arrays{tile_maps<D>(problem, qkv, 3),
                                           tile_maps<D>(problem, out, 1),
                                           tile_maps<D>(problem, dout, 1),
                                           tile_maps<D>(problem, dqkv, 3),
                                           out,
                                           log_sum,
-                                          delta};
+                                          delta,
+                                          sums.to ? sums.workspace : nullptr};
   using ForQueries = QueryPipeline<D>;
   using ForKeys = KeyPipeline<D>;
   launch_pipeline<ForQueries>(query_gradient_kernel<Element, ForQueries>, problem, stream, arrays);
   launch_pipeline<ForKeys>(key_gradient_kernel<Element, ForKeys>, problem, stream, arrays);
+  if (sums.to) {
+    const int64_t columns = int64_t{problem.heads} * 3 * D, shares = int64_t{problem.batch} * shares_of_row(problem);
+    add_all_shares<1>("attention", sums.workspace, shares, columns, {{sums.to}}, stream);
+  }
 }
 
 #define RECITE_INSTANTIATE(Element, D)                                                                      \
   template void launch_hopper_backward<Element, D>(const AttentionProblem&, const Element*, const Element*, \
-                                                   const float*, const Element*, Element*, float*, cudaStream_t);
+                                                   const float*, const Element*, Element*, float*,          \
+                                                   const AttentionGradientSums&, cudaStream_t);
 RECITE_FOR_HOPPER_HEADS(RECITE_INSTANTIATE)
 #undef RECITE_INSTANTIATE
 

@@ -58,7 +58,7 @@ void with_tensor_head(int64_t head, Run run) {
   run(std::integral_constant<int, 0>());
 }
 
-[[maybe_unused]] bool on_hopper() { return device_attribute(cudaDevAttrComputeCapabilityMajor) == 9; }
+[[maybe_unused]] bool on_hopper() { return device_attribute("attention", cudaDevAttrComputeCapabilityMajor) == 9; }
 
 }  // namespace
 
@@ -80,17 +80,34 @@ void attention_forward_cuda(const AttentionShape& shape, const AttentionPosition
   });
 }
 
+int64_t attention_gradient_sums_workspace(const AttentionShape& shape) {
+  const int64_t shares = (shape.time + gradient_share_rows - 1) / gradient_share_rows;
+  return shape.batch * shares * shape.heads * 3 * shape.head;
+}
+
+template <class Element>
+bool gives_attention_gradient_sums(const AttentionShape& shape) {
+  bool gives = false;
+#if RECITE_HOPPER
+  with_tensor_head<Element>(shape.head, [&](auto head) { gives = has_hopper_kernels<decltype(head)::value>; });
+  gives = gives && on_hopper();
+#endif
+  return gives;
+}
+
 template <class Element>
 void attention_backward_cuda(const AttentionShape& shape, const AttentionPosition<float>& position, const Element* qkv,
                              const Element* out, const float* log_sum, const Element* dout, Element* dqkv, float* delta,
-                             unsigned* items_taken, cudaStream_t stream) {
+                             const AttentionGradientSums& sums, unsigned* items_taken, cudaStream_t stream) {
   const AttentionProblem problem = problem_of<Element>(shape, position, items_taken);
   require_aligned(qkv, out, dout, dqkv, position.cos, position.sin);
+  require(!sums.to || gives_attention_gradient_sums<Element>(shape), "no kernel for this shape sums its gradients");
   with_tensor_head<Element>(shape.head, [&](auto head) {
     constexpr int D = decltype(head)::value;
 #if RECITE_HOPPER
     if constexpr (has_hopper_kernels<D>)
-      if (on_hopper()) return launch_hopper_backward<Element, D>(problem, qkv, out, log_sum, dout, dqkv, delta, stream);
+      if (on_hopper())
+        return launch_hopper_backward<Element, D>(problem, qkv, out, log_sum, dout, dqkv, delta, sums, stream);
 #endif
     if constexpr (D > 0)
       launch_attention_backward<Element, D>(problem, qkv, out, log_sum, dout, dqkv, delta, stream);
@@ -99,12 +116,13 @@ void attention_backward_cuda(const AttentionShape& shape, const AttentionPositio
   });
 }
 
-#define RECITE_INSTANTIATE(Element)                                                                                \
-  template void attention_forward_cuda(const AttentionShape&, const AttentionPosition<float>&, const Element*,     \
-                                       Element*, float*, unsigned*, cudaStream_t);                                 \
-  template void attention_backward_cuda(const AttentionShape&, const AttentionPosition<float>&, const Element*,    \
-                                        const Element*, const float*, const Element*, Element*, float*, unsigned*, \
-                                        cudaStream_t);
+#define RECITE_INSTANTIATE(Element)                                                                             \
+  template void attention_forward_cuda(const AttentionShape&, const AttentionPosition<float>&, const Element*,  \
+                                       Element*, float*, unsigned*, cudaStream_t);                              \
+  template void attention_backward_cuda(const AttentionShape&, const AttentionPosition<float>&, const Element*, \
+                                        const Element*, const float*, const Element*, Element*, float*,         \
+                                        const AttentionGradientSums&, unsigned*, cudaStream_t);                 \
+  template bool gives_attention_gradient_sums<Element>(const AttentionShape&);
 RECITE_INSTANTIATE(__nv_bfloat16)
 RECITE_INSTANTIATE(__half)
 RECITE_INSTANTIATE(float)

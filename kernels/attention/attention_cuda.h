@@ -29,11 +29,24 @@ template <class Element>
 void attention_forward_cuda(const AttentionShape& shape, const AttentionPosition<float>& position, const Element* qkv,
                             Element* out, float* log_sum, unsigned* items_taken, cudaStream_t stream);
 
-// Writes dqkv (B, T, H, 3, d), and into `delta` (B, H, T), a workspace, the sums over d of out dout.
+// The sums of dqkv over batch and time, which are the gradient of what was added to every token's qkv.
+// Null where they are not wanted.
+struct AttentionGradientSums {
+  float* to = nullptr;         // (H, 3, d)
+  float* workspace = nullptr;  // attention_gradient_sums_workspace(shape) numbers
+};
+int64_t attention_gradient_sums_workspace(const AttentionShape& shape);
+// Whether the backward gives them, which costs less than to read dqkv again: on Hopper, of the head sizes that have
+// kernels of its own.
+template <class Element>
+bool gives_attention_gradient_sums(const AttentionShape& shape);
+
+// Writes dqkv (B, T, H, 3, d), into `delta` (B, H, T), a workspace, the sums over d of out dout, and `sums` where they
+// are wanted.
 template <class Element>
 void attention_backward_cuda(const AttentionShape& shape, const AttentionPosition<float>& position, const Element* qkv,
                              const Element* out, const float* log_sum, const Element* dout, Element* dqkv, float* delta,
-                             unsigned* items_taken, cudaStream_t stream);
+                             const AttentionGradientSums& sums, unsigned* items_taken, cudaStream_t stream);
 
 // The step of decoding of attention.h. `workspace`: attention_decode_workspace(shape) numbers.
 template <class Element>

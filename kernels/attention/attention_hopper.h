@@ -1,6 +1,7 @@
 // The kernels of attention for Hopper, for their dispatch (attention_cuda.cu).
 #pragma once
 
+#include "kernels/attention/attention_cuda.h"
 #include "kernels/attention/attention_tensor.h"
 
 #define RECITE_FOR_HOPPER_HEADS(apply)                                                                            \
@@ -12,6 +13,8 @@ namespace recite::kernels {
 template <int D>
 constexpr bool has_hopper_kernels = D == 64 || D == 80 || D == 128;
 
+constexpr int gradient_share_rows = 64;  // of each share that AttentionGradientSums are added from
+
 template <class Element, int D>
 void launch_hopper_forward(const AttentionProblem& problem, const Element* qkv, Element* out, float* log_sum,
                            cudaStream_t stream);
@@ -19,6 +22,6 @@ void launch_hopper_forward(const AttentionProblem& problem, const Element* qkv, 
 template <class Element, int D>
 void launch_hopper_backward(const AttentionProblem& problem, const Element* qkv, const Element* out,
                             const float* log_sum, const Element* dout, Element* dqkv, float* delta,
-                            cudaStream_t stream);
+                            const AttentionGradientSums& sums, cudaStream_t stream);
 
 }  // namespace recite::kernels

@@ -33,15 +33,6 @@ inline void require_supported(int64_t batch, int64_t heads, int64_t head, const 
   require(position.twice_from >= position.rotary, "dimensions that count twice must not be rotated");
 }
 
-// Of the current device.
-inline int device_attribute(cudaDeviceAttr attribute) {
-  int device = 0, value = 0;
-  check_cuda(cudaGetDevice(&device), "attention");
-  check_cuda(cudaDeviceGetAttribute(&value, attribute, device), "attention");
-  return value;
-}
-inline int multiprocessors() { return device_attribute(cudaDevAttrMultiProcessorCount); }
-
 // Queues blocks x threads of a kernel whose blocks have `shared_bytes` of dynamic shared memory.
 template <class... Parameters, class... Arguments>
 void launch_attention(void (*kernel)(Parameters...), int64_t blocks, int threads, size_t shared_bytes,

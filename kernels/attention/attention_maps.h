@@ -61,7 +61,7 @@ TileMaps<D> tile_maps(const AttentionProblem& problem, const Element* array, int
 // overlap.
 template <class P, class Kernel, class... Arguments>
 void launch_pipeline(Kernel* kernel, AttentionProblem problem, cudaStream_t stream, const Arguments&... arguments) {
-  const int blocks = std::min(P::Item::count(problem), multiprocessors());
+  const int blocks = std::min(P::Item::count(problem), multiprocessors("attention"));
   constexpr int few = 2;
   const int per_head = P::Item::per_head(problem);
   problem.neighbors = per_head <= few ? std::max(1, blocks / per_head) : problem.batch * problem.heads;

@@ -396,7 +396,7 @@ size_t plain_shared_bytes(int head, int own) {
 template <class Start>
 void with_plain_tiles(int head, int own, const Start& start) {
   if (head <= 64) return start(std::integral_constant<int, 64>());
-  const auto room = static_cast<size_t>(device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
+  const auto room = static_cast<size_t>(device_attribute("attention", cudaDevAttrMaxSharedMemoryPerBlockOptin));
   if (head <= 128 && plain_shared_bytes<128>(head, own) <= room) return start(std::integral_constant<int, 128>());
   start(std::integral_constant<int, 256>());
 }

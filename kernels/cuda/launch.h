@@ -13,6 +13,15 @@ inline void check_cuda(cudaError_t error, const char* what) {
     throw std::runtime_error(std::string(what) + " on the GPU failed: " + cudaGetErrorString(error));
 }
 
+// Of the current device.
+inline int device_attribute(const char* what, cudaDeviceAttr attribute) {
+  int device = 0, value = 0;
+  check_cuda(cudaGetDevice(&device), what);
+  check_cuda(cudaDeviceGetAttribute(&value, attribute, device), what);
+  return value;
+}
+inline int multiprocessors(const char* what) { return device_attribute(what, cudaDevAttrMultiProcessorCount); }
+
 template <class... Parameters>
 void allow_shared(const char* what, void (*kernel)(Parameters...), size_t shared_bytes) {
   if (shared_bytes > 48 * 1024)  // more than every kernel may have

@@ -4,7 +4,6 @@
 
 #include <array>
 #include <atomic>
-#include <limits>
 #include <map>
 #include <mutex>
 #include <stdexcept>
@@ -12,15 +11,17 @@
 #include <type_traits>
 #include <vector>
 
+#include "kernels/product/fastest.h"
 #include "kernels/product/note_difference.h"
+#include "kernels/product/product_counters.h"
 
 namespace recite::kernels {
 
 namespace {
 
 constexpr size_t workspace_bytes = size_t{64} << 20;
+constexpr int64_t split_below = int64_t{1} << 20;  // numbers of C: of fewer, sums are split to have enough tiles
 constexpr int most_candidates = 24;
-constexpr int timed_runs = 5;
 
 std::atomic<int> timings = 0;  // ProductTimings that live
 
@@ -45,25 +46,16 @@ struct Memory {
   void* data = nullptr;
 };
 
-struct Events {
-  Events() {
-    check(cudaEventCreate(&begin));
-    check(cudaEventCreate(&end));
-  }
-  ~Events() {
-    cudaEventDestroy(begin);
-    cudaEventDestroy(end);
-  }
-  Events(const Events&) = delete;
-  Events& operator=(const Events&) = delete;
-  cudaEvent_t begin{}, end{};
-};
-
 // The greatest power of two, up to 256, at whose multiples the address and all rows begin.
 uint32_t alignment_of(const void* pointer, int64_t row_bytes) {
   const uint64_t bits = reinterpret_cast<uint64_t>(pointer) | static_cast<uint64_t>(row_bytes) | 256;
   return static_cast<uint32_t>(bits & ~(bits - 1));
 }
+
+struct Candidate {
+  cublasLtMatmulAlgo_t algorithm;
+  size_t workspace_bytes;  // that it needs
+};
 
 // cuBLASLt counts by columns: to it, C transposed = op(B) transposed times op(A) transposed, so that B comes first.
 class Description {
@@ -97,16 +89,16 @@ class Description {
   Description(const Description&) = delete;
   Description& operator=(const Description&) = delete;
 
-  // cuBLASLt's own first choice first.
-  std::vector<cublasLtMatmulAlgo_t> candidates(cublasLtHandle_t handle, const ProductInputs& in,
-                                               const std::array<uint32_t, 4>& alignments) {
+  // Those that do with so large a workspace, if there are any, cuBLASLt's own first choice first.
+  std::vector<Candidate> candidates(cublasLtHandle_t handle, const ProductInputs& in,
+                                    const std::array<uint32_t, 4>& alignments, size_t workspace) {
     point_at(in);
     cublasLtMatmulPreference_t preference{};
     check(cublasLtMatmulPreferenceCreate(&preference));
     const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
       check(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value));
     };
-    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes);
+    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignments[1]);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignments[0]);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignments[3]);
@@ -116,22 +108,24 @@ class Description {
     const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, product_, first_, second_, result_, result_,
                                                                  preference, most_candidates, found.data(), &count);
     cublasLtMatmulPreferenceDestroy(preference);
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED && workspace < workspace_bytes)
+      return candidates(handle, in, alignments, workspace_bytes);
     check(status);
-    std::vector<cublasLtMatmulAlgo_t> algorithms;
+    std::vector<Candidate> all;
     for (int i = 0; i < count; ++i)
-      if (found[i].state == CUBLAS_STATUS_SUCCESS) algorithms.push_back(found[i].algo);
-    if (algorithms.empty()) throw std::runtime_error("product on the GPU: cuBLASLt has no algorithm for this shape");
-    return algorithms;
+      if (found[i].state == CUBLAS_STATUS_SUCCESS) all.push_back({found[i].algo, found[i].workspaceSize});
+    if (all.empty()) throw std::runtime_error("product on the GPU: cuBLASLt has no algorithm for this shape");
+    return all;
   }
 
   // `adds`: to what C holds.
-  cublasStatus_t run(cublasLtHandle_t handle, const ProductInputs& in, void* c, bool adds,
-                     const cublasLtMatmulAlgo_t& algorithm, void* workspace, cudaStream_t stream) {
+  cublasStatus_t run(cublasLtHandle_t handle, const ProductInputs& in, void* c, bool adds, const Candidate& candidate,
+                     void* workspace, cudaStream_t stream) {
     point_at(in);
     const float one = 1, of_addend = adds || in.addend ? 1 : 0;
     const void* addend = in.addend ? in.addend : c;
     return cublasLtMatmul(handle, product_, &one, in.b, first_, in.a, second_, &of_addend, addend, result_, c, result_,
-                          &algorithm, workspace, workspace_bytes, stream);
+                          &candidate.algorithm, workspace, candidate.workspace_bytes, stream);
   }
 
  private:
@@ -169,21 +163,28 @@ class Products {
                                                 alignment_of(c, result_row), alignment_of(addend, result_row)};
     const Key key = key_of(shape, alignments, adds * 2 + (in.addend != nullptr), in.bias != nullptr, sizeof(Result));
     auto known = known_.find(key);
-    if (known == known_.end())
-      known = known_.emplace(key, Known{description.candidates(handle_, in, alignments), 0, false}).first;
-    if (timings > 0 && !known->second.timed && !is_captured(stream)) {
+    if (known == known_.end()) {
+      const size_t room =
+          shape.rows * shape.columns < split_below ? workspace_bytes : ProductCounters::largest_workspace;
+      known = known_.emplace(key, Known{description.candidates(handle_, in, alignments, room), 0, false}).first;
+    }
+    const bool captured = is_captured(stream);
+    if (timings > 0 && !known->second.timed && !captured) {
       const auto bytes = static_cast<size_t>(shape.rows * shape.c_stride) * sizeof(Result);
-      known->second.best = fastest(description, known->second.candidates, in, bytes, adds, stream);
+      known->second.best = fastest_of(description, known->second.candidates, in, bytes, adds, stream);
       known->second.timed = true;
     }
-    const cublasLtMatmulAlgo_t& algorithm = known->second.candidates[known->second.best];
-    check(description.run(handle_, in, c, adds, algorithm, workspace_, stream));
+    const Candidate& best = known->second.candidates[known->second.best];
+    const bool counts = best.workspace_bytes > 0 && best.workspace_bytes <= ProductCounters::largest_workspace;
+    check(description.run(handle_, in, c, adds, best, captured && counts ? counters_.next() : workspace_, stream));
   }
+
+  const ProductCounters& counters() const { return counters_; }
 
  private:
   using Key = std::array<int64_t, 14>;
   struct Known {
-    std::vector<cublasLtMatmulAlgo_t> candidates;
+    std::vector<Candidate> candidates;
     size_t best;
     bool timed;
   };
@@ -203,8 +204,8 @@ class Products {
   }
 
   // The place of the fastest candidate among those that give the bits of the first. Results go to memory of their own.
-  size_t fastest(Description& description, const std::vector<cublasLtMatmulAlgo_t>& candidates, const ProductInputs& in,
-                 size_t bytes, bool adds, cudaStream_t stream) const {
+  size_t fastest_of(Description& description, const std::vector<Candidate>& candidates, const ProductInputs& in,
+                    size_t bytes, bool adds, cudaStream_t stream) const {
     const size_t padded = (bytes + 3) / 4 * 4;
     const Memory expected(padded), got(padded), differs(sizeof(int));
     if (!expected.data || !got.data || !differs.data) return 0;
@@ -213,23 +214,13 @@ class Products {
     };
     check(cudaMemsetAsync(expected.data, 0, padded, stream));
     check(run(expected, 0));
-    const Events events;
-    size_t best = 0;
-    float least = std::numeric_limits<float>::infinity();
+    std::vector<size_t> alike;
     for (size_t i = 0; i < candidates.size(); ++i) {
       check(cudaMemsetAsync(got.data, 0, padded, stream));
-      if (run(got, i) != CUBLAS_STATUS_SUCCESS || !equal(expected, got, padded / 4, differs, stream)) continue;
-      check(cudaEventRecord(events.begin, stream));
-      for (int again = 0; again < timed_runs; ++again) check(run(got, i));
-      check(cudaEventRecord(events.end, stream));
-      check(cudaEventSynchronize(events.end));
-      float milliseconds = 0;
-      check(cudaEventElapsedTime(&milliseconds, events.begin, events.end));
-      if (milliseconds >= least) continue;
-      least = milliseconds;
-      best = i;
+      if (run(got, i) == CUBLAS_STATUS_SUCCESS && equal(expected, got, padded / 4, differs, stream)) alike.push_back(i);
     }
-    return best;
+    if (alike.empty()) return 0;
+    return alike[fastest(alike.size(), [&](size_t i) { check(run(got, alike[i])); }, stream)];
   }
 
   static bool equal(const Memory& a, const Memory& b, size_t words, const Memory& differs, cudaStream_t stream) {
@@ -245,6 +236,7 @@ class Products {
   std::mutex mutex_;
   cublasLtHandle_t handle_{};
   void* workspace_ = nullptr;
+  ProductCounters counters_;
   std::map<Key, Known> known_;
 };
 
@@ -273,5 +265,7 @@ void add_product_cuda(const ProductShape& shape, const __nv_bfloat16* a, const _
                       cudaStream_t stream) {
   products_of_this_device().multiply(shape, {a, b}, c, /*adds=*/true, stream);
 }
+
+void clear_product_counters_at_once(cudaGraph_t graph) { products_of_this_device().counters().clear_at_once(graph); }
 
 }  // namespace recite::kernels

@@ -34,6 +34,11 @@ void product_cuda(const ProductShape& shape, const ProductInputs& in, __nv_bfloa
 void add_product_cuda(const ProductShape& shape, const __nv_bfloat16* a, const __nv_bfloat16* b, float* c,
                       cudaStream_t stream);
 
+// Of a graph that was captured with products, on the current device, before it is instantiated: some clear a counter
+// before they begin (product_counters.h), which it then does for all of them at once, at its begin. Throws
+// std::runtime_error when CUDA refuses.
+void clear_product_counters_at_once(cudaGraph_t graph);
+
 // While one lives, products of shapes that were not timed yet are, in any thread, when they are met (which waits for
 // the device, and takes memory for two results); but for products on a stream that is being captured.
 class ProductTiming {

@@ -108,20 +108,19 @@ __global__ void __launch_bounds__(32 * most_warps, blocks_at_once)
   }
 }
 
-void check(const SkinnyProductShape& shape, const void* x, const void* weight) {
-  const auto require = [](bool met, const std::string& refused) {
-    if (!met) throw std::invalid_argument(std::string(what) + " on the GPU: " + refused);
-  };
+// Why not; empty when it can be made.
+std::string refusal(const SkinnyProductShape& shape, const void* x, const void* weight) {
   constexpr uintptr_t alignment = 16;
-  require(shape.rows >= 1 && shape.rows <= most_skinny_rows,
-          std::to_string(shape.rows) + " rows, not 1 .. " + std::to_string(most_skinny_rows));
-  require(shape.columns >= 1 && shape.inner >= 1, "an empty matrix");
-  require(shape.columns < (INT32_MAX - 2 * tile_columns * shape.inner) / shape.inner,
-          "a weight of 2^31 numbers or more");
-  require(most_skinny_rows * std::max(shape.x_stride, shape.y_stride) < INT32_MAX, "rows too far apart");
-  require(shape.inner % piece == 0 && shape.x_stride % piece == 0, "rows that are no multiple of 8 numbers long");
-  require(reinterpret_cast<uintptr_t>(x) % alignment == 0 && reinterpret_cast<uintptr_t>(weight) % alignment == 0,
-          "a matrix that does not begin at a multiple of 16 bytes");
+  if (shape.rows < 1 || shape.rows > most_skinny_rows)
+    return std::to_string(shape.rows) + " rows, not 1 .. " + std::to_string(most_skinny_rows);
+  if (shape.columns < 1 || shape.inner < 1) return "an empty matrix";
+  if (shape.columns >= (INT32_MAX - 2 * tile_columns * shape.inner) / shape.inner)
+    return "a weight of 2^31 numbers or more";
+  if (most_skinny_rows * std::max(shape.x_stride, shape.y_stride) >= INT32_MAX) return "rows too far apart";
+  if (shape.inner % piece != 0 || shape.x_stride % piece != 0) return "rows that are no multiple of 8 numbers long";
+  if (reinterpret_cast<uintptr_t>(x) % alignment != 0 || reinterpret_cast<uintptr_t>(weight) % alignment != 0)
+    return "a matrix that does not begin at a multiple of 16 bytes";
+  return {};
 }
 
 int64_t in_parts(int64_t of, int64_t part) { return (of + part - 1) / part; }
@@ -132,23 +131,22 @@ int warps_for(int64_t inner) {
   return static_cast<int>(in_parts(shares, turns));
 }
 
-int multiprocessors() {
-  int device = 0, count = 0;
-  check_cuda(cudaGetDevice(&device), what);
-  check_cuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), what);
-  return count;
-}
-
 }  // namespace
+
+bool takes_skinny_product(const SkinnyProductShape& shape, const void* x, const void* weight) {
+  return refusal(shape, x, weight).empty();
+}
 
 template <class Element>
 void skinny_product_cuda(const SkinnyProductShape& shape, const SkinnyProductInputs<Element>& in, Element* y,
                          cudaStream_t stream) {
-  check(shape, in.x, in.weight);
+  if (const std::string refused = refusal(shape, in.x, in.weight); !refused.empty())
+    throw std::invalid_argument(std::string(what) + " on the GPU: " + refused);
   const SkinnyProblem problem{static_cast<int>(shape.rows), static_cast<int>(shape.columns),
                               static_cast<int>(shape.inner), static_cast<int>(shape.x_stride),
                               static_cast<int>(shape.y_stride)};
-  const int64_t blocks = std::min<int64_t>(in_parts(shape.columns, tile_columns), blocks_at_once * multiprocessors());
+  const int64_t blocks =
+      std::min<int64_t>(in_parts(shape.columns, tile_columns), blocks_at_once * multiprocessors(what));
   launch_overlapping(what, skinny_product_kernel<Element>, dim3(static_cast<unsigned>(blocks)),
                      32 * warps_for(shape.inner), 0, stream, problem, in, y);
 }

@@ -22,6 +22,8 @@ struct SkinnyProductShape {
   int64_t x_stride, y_stride;  // x's a multiple of 8
 };
 constexpr int64_t most_skinny_rows = 8;  // cuBLAS is faster with more
+// Whether it is supported, of matrices that begin there.
+bool takes_skinny_product(const SkinnyProductShape& shape, const void* x, const void* weight);
 template <class Element>
 struct SkinnyProductInputs {
   const Element *x, *weight;

@@ -71,11 +71,14 @@ torch::Tensor Model::compute(const torch::Tensor& weight) const {
   return copy.defined() ? rounded_weight(weight, copy) : weight.to(compute_dtype());
 }
 
-torch::Tensor Model::linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) const {
-  const torch::Tensor copy = copy_of(weight);
+torch::Tensor Model::linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+                            BiasGradient bias_gradient) const {
+  const torch::Tensor copy = copy_of(weight), none;
+  const bool here = bias_gradient == BiasGradient::here;
   if (copy.defined() && torch::GradMode::is_enabled() && takes_product(x, copy))
-    return product(x, {weight, copy}, {bias, bias.defined() ? copy_of(bias) : torch::Tensor()});
-  const torch::Tensor computed_bias = bias.defined() ? compute(bias) : bias;
+    return product(x, {weight, copy}, {here ? bias : none, bias.defined() ? copy_of(bias) : none});
+  torch::Tensor computed_bias = bias.defined() ? compute(bias) : none;
+  if (!here && computed_bias.defined()) computed_bias = computed_bias.detach();
   if (!torch::GradMode::is_enabled()) return plain_product(x, compute(weight), computed_bias);
   return torch::linear(x, compute(weight), computed_bias);
 }

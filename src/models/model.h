@@ -104,7 +104,9 @@ class Model {
   // The weight (or activation) in the precision that the forward pass computes in.
   torch::Tensor compute(const torch::Tensor& weight) const;
   // torch::linear of x, in the compute precision, with the weight and bias as compute() gives them.
-  torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias = {}) const;
+  enum class BiasGradient { here, elsewhere };  // elsewhere: causal_attention() (ops/attention.h) gives it
+  torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias = {},
+                       BiasGradient bias_gradient = BiasGradient::here) const;
   // bias_gelu() (ops/bias_gelu.h) of the same without a bias.
   torch::Tensor linear_gelu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) const;
   // The same without a bias, and x again, for what else is computed from it (ops/product.h).

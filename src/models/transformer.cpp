@@ -70,8 +70,10 @@ NormWeights Transformer::add_norm(const std::string& name) {
 
 torch::Tensor Transformer::forward(const torch::Tensor& tokens, const ForwardContext& context) {
   const AttentionPlaces& places = row_places(tokens.size(1));
-  return logits(
-      hidden(tokens, context, [&](const torch::Tensor& qkv, size_t) { return causal_attention(qkv, places); }));
+  const auto attend = [&](const torch::Tensor& qkv, size_t l) {
+    return causal_attention(qkv, places, layers_[l].qkv.bias);
+  };
+  return logits(hidden(tokens, context, attend));
 }
 
 torch::Tensor Transformer::prefill(const torch::Tensor& tokens, const torch::Tensor& lengths, ModelCache& cache) {
@@ -174,7 +176,8 @@ std::vector<NormWeights> Transformer::norms_before(size_t l) const {
 
 torch::Tensor Transformer::projected(const Layer& layer, const torch::Tensor& x) const {
   // Each head's outputs lie together: its query, its key, its value.
-  return linear(x, layer.qkv.weight, layer.qkv.bias).view({x.size(0), x.size(1), spec_.heads, 3, head_size_});
+  return linear(x, layer.qkv.weight, layer.qkv.bias, BiasGradient::elsewhere)
+      .view({x.size(0), x.size(1), spec_.heads, 3, head_size_});
 }
 
 torch::Tensor Transformer::mlp(const Layer& layer, const torch::Tensor& x) const {

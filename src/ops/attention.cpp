@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "kernels/attention/attention.h"
 #include "ops/dispatch.h"
@@ -49,14 +50,21 @@ torch::Tensor forward_kernel(const torch::Tensor& qkv, const AttentionPlaces& pl
   return out;
 }
 
+// (3 * H * head) of dqkv (B, T, H, 3, head).
+torch::Tensor sums_over_tokens(const torch::Tensor& dqkv) {
+  return dqkv.flatten(0, 1).flatten(1).sum(0, /*keepdim=*/false, sums_type(dqkv.scalar_type()));
+}
+
 class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
  public:
-  static torch::Tensor forward(AutogradContext* context, torch::Tensor qkv, AttentionPlaces places) {
+  static torch::Tensor forward(AutogradContext* context, torch::Tensor qkv, std::optional<torch::Tensor> bias,
+                               AttentionPlaces places) {
     const auto sums = qkv.options().dtype(sums_type(qkv.scalar_type()));
     const torch::Tensor log_sum = torch::empty({qkv.size(0), qkv.size(2), qkv.size(1)}, sums);
     const torch::Tensor out = forward_kernel(qkv, places, log_sum);
     context->save_for_backward({qkv, out, log_sum, places.cos, places.sin, places.slope, places.window});
     context->saved_data["twice_from"] = places.twice_from;
+    context->saved_data["with_bias"] = bias.has_value() && bias->requires_grad();
     return out;
   }
 
@@ -64,9 +72,12 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     const tensor_list saved = context->get_saved_variables();
     const torch::Tensor &qkv = saved[0], &out = saved[1], &log_sum = saved[2], dout = gradients[0].contiguous();
     const AttentionPlaces places{saved[3], saved[4], saved[5], saved[6], context->saved_data["twice_from"].toInt()};
+    const bool with_bias = context->saved_data["with_bias"].toBool();
     if constexpr (gpu::built) {
-      if (qkv.is_cuda())
-        return {gpu::attention_backward(qkv, places, out, log_sum, dout.contiguous()), torch::Tensor()};
+      if (qkv.is_cuda()) {
+        const gpu::AttentionGradients d = gpu::attention_backward(qkv, places, out, log_sum, dout, with_bias);
+        return {d.qkv, d.bias, torch::Tensor()};
+      }
     }
     torch::Tensor dqkv = torch::empty_like(qkv);
     with_element_type(qkv, [&](auto type) {
@@ -75,7 +86,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
       kernels::attention_backward_cpu(shape_of(qkv), pointers<Real>(places), data<Element>(qkv), data<Element>(out),
                                       data<Real>(log_sum), data<Element>(dout), mutable_data<Element>(dqkv));
     });
-    return {dqkv, torch::Tensor()};
+    return {dqkv, with_bias ? sums_over_tokens(dqkv) : torch::Tensor(), torch::Tensor()};
   }
 };
 
@@ -108,17 +119,23 @@ torch::Tensor attended(const torch::Tensor& q, const torch::Tensor& keys, const 
   return torch::matmul(torch::softmax(scores + bias, 3), values);
 }
 
+// qkv, through which `bias` gets a gradient, as what was added to it.
+torch::Tensor with_gradient_of(const torch::Tensor& bias, const torch::Tensor& qkv) {
+  return bias.defined() ? qkv + (bias - bias.detach()).view(qkv.sizes().slice(2)) : qkv;
+}
+
 // The CPU's kernels take no float16.
 bool converts(const torch::Tensor& qkv) { return qkv.is_cpu() && qkv.scalar_type() == torch::kFloat16; }
 
 }  // namespace
 
-torch::Tensor causal_attention(const torch::Tensor& qkv, const AttentionPlaces& places) {
+torch::Tensor causal_attention(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& bias) {
   if (converts(qkv)) return causal_attention(qkv.to(torch::kFloat32), places).to(torch::kFloat16);
-  if (!qkv.is_cpu() && !gpu::takes(qkv)) return composed_causal_attention(qkv, places);
+  if (!qkv.is_cpu() && !gpu::takes(qkv)) return composed_causal_attention(with_gradient_of(bias, qkv), places);
   if (!torch::GradMode::is_enabled() || !qkv.requires_grad())
     return forward_kernel(qkv.contiguous(), contiguous(places), {});
-  return AttentionFunction::apply(qkv.contiguous(), contiguous(places));
+  return AttentionFunction::apply(qkv.contiguous(), bias.defined() ? std::optional(bias) : std::nullopt,
+                                  contiguous(places));
 }
 
 torch::Tensor composed_causal_attention(const torch::Tensor& qkv, const AttentionPlaces& places) {

@@ -18,8 +18,9 @@ struct AttentionPlaces {
 };
 
 // qkv (B, T, H, 3, head), query, key and value of a head side by side -> (B, T, H * head). float32, float64 or
-// bf16; without a gradient float16, too.
-torch::Tensor causal_attention(const torch::Tensor& qkv, const AttentionPlaces& places);
+// bf16; without a gradient float16, too. bias (3 * H * head), float32 (float64 where qkv is), or undefined: what the
+// caller added to every token's qkv without asking for its gradient, which is given here, by the way.
+torch::Tensor causal_attention(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& bias = {});
 
 // The same written with LibTorch's operations, differentiable by them, on any device.
 torch::Tensor composed_causal_attention(const torch::Tensor& qkv, const AttentionPlaces& places);

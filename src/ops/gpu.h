@@ -27,8 +27,12 @@ inline bool takes(const torch::Tensor& elements) {
 
 // qkv and places contiguous; log_sum (B, H, T) float32, or undefined.
 torch::Tensor attention_forward(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& log_sum);
-torch::Tensor attention_backward(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& out,
-                                 const torch::Tensor& log_sum, const torch::Tensor& dout);
+struct AttentionGradients {
+  torch::Tensor qkv;
+  torch::Tensor bias;  // (3 * H * head), float32: what was added to each token's qkv; undefined if not wanted
+};
+AttentionGradients attention_backward(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& out,
+                                      const torch::Tensor& log_sum, const torch::Tensor& dout, bool with_bias);
 // qkv (B, H, 3, head), length (B) int32, places and the cache contiguous.
 torch::Tensor attention_decode(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& length,
                                const AttentionCache& cache);
@@ -89,7 +93,7 @@ torch::Tensor skinny_product(const torch::Tensor& x, const torch::Tensor& weight
 // GELU of that without a bias, rounded, plus gelu_bias (O), float32.
 torch::Tensor skinny_product_gelu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& gelu_bias);
 
-// (O), float32: the sums of the columns of dy (M, O), bf16, whose rows are one stride apart. O is a multiple of 8.
+// (O), float32: the sums of the columns of dy (M, O), whose rows are one stride apart; of bf16 by kernels/rows.
 torch::Tensor column_sums(const torch::Tensor& dy);
 
 // Of kernels/rows/rows_cuda.h: zeros of `shape` (.., D), but rows (M, D), contiguous, at places `at` (M) of it.

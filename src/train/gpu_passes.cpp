@@ -59,6 +59,7 @@ OwnedGraph<cudaGraphExec_t> end_capture(const c10::cuda::CUDAStream& stream) {
   cudaGraph_t captured = nullptr;
   C10_CUDA_CHECK(cudaStreamEndCapture(stream, &captured));
   const OwnedGraph<cudaGraph_t> owned(captured);
+  kernels::clear_product_counters_at_once(captured);
   cudaGraphExec_t graph = nullptr;
   C10_CUDA_CHECK(cudaGraphInstantiate(&graph, captured, 0));
   return OwnedGraph<cudaGraphExec_t>(graph);

@@ -67,7 +67,7 @@ void bench_attention(const Bench& bench, const AttentionShape& shape, Kind kind)
   bench.time(row, [&](int i) {
     const int64_t turn = i % turns;
     attention_backward_cuda(shape, position, qkv + turn * 3 * size, out + turn * size, log_sum + turn * sums,
-                            dout + turn * size, dqkv + turn * 3 * size, delta, items_taken, nullptr);
+                            dout + turn * size, dqkv + turn * 3 * size, delta, {}, items_taken, nullptr);
   });
 }
 

@@ -96,10 +96,13 @@ struct Kernel {
         dqkv(qkv.size()),
         log_sum(c.batch * c.heads * c.time),
         delta(log_sum.size()),
+        gives_sums(gives_attention_gradient_sums<Element>(shape)),
+        sums(gives_sums ? c.heads * 3 * c.head : 0),
         items_taken(std::vector<unsigned>{0}) {
     attention_forward_cuda(shape, position, qkv.data(), out.data(), log_sum.data(), items_taken.data(), nullptr);
+    const DeviceArray<float> workspace(gives_sums ? attention_gradient_sums_workspace(shape) : 0);
     attention_backward_cuda(shape, position, qkv.data(), out.data(), log_sum.data(), dout.data(), dqkv.data(),
-                            delta.data(), items_taken.data(), nullptr);
+                            delta.data(), {sums.data_or_null(), workspace.data_or_null()}, items_taken.data(), nullptr);
     require_cuda(cudaDeviceSynchronize());
     EXPECT_EQ(items_taken.elements(), std::vector<unsigned>{0});
   }
@@ -111,6 +114,8 @@ struct Kernel {
   AttentionPosition<float> position;
   DeviceArray<Element> out, dqkv;
   DeviceArray<float> log_sum, delta;
+  bool gives_sums;
+  DeviceArray<float> sums;
   DeviceArray<unsigned> items_taken;
 };
 
@@ -120,6 +125,16 @@ Array part_of(const Array& qkv, int64_t head, int part) {
   for (size_t at = part * head; at < qkv.size(); at += 3 * head)
     numbers.insert(numbers.end(), qkv.begin() + at, qkv.begin() + at + head);
   return numbers;
+}
+
+// Sums of a token's `width` numbers over all tokens, with room for the rounding of as large ones.
+void expect_sums_over_tokens(const Array& sums, const Array& qkv, int64_t width) {
+  Array expected(width), sizes(width);
+  for (size_t i = 0; i < qkv.size(); ++i) {
+    expected[i % width] += qkv[i];
+    sizes[i % width] += std::abs(qkv[i]);
+  }
+  for (int64_t c = 0; c < width; ++c) EXPECT_LE(std::abs(sums[c] - expected[c]), 2e-6 * sizes[c]) << "column " << c;
 }
 
 template <class Element>
@@ -138,6 +153,7 @@ void expect_near_float64(const Case& c, double tolerance) {
     else  // of a query with one key: zero, but for rounding
       for (const double x : got) EXPECT_LE(std::abs(x), tolerance * static_cast<double>(c.head));
   }
+  if (kernel.gives_sums) expect_sums_over_tokens(kernel.sums.numbers(), dqkv, c.heads * 3 * c.head);
 }
 
 template <class Element>
@@ -152,6 +168,7 @@ void expect_same_bits_twice(const Case& c) {
   EXPECT_TRUE(same_bits(first.out, second.out));
   EXPECT_TRUE(same_bits(first.log_sum, second.log_sum));
   EXPECT_TRUE(same_bits(first.dqkv, second.dqkv));
+  EXPECT_TRUE(same_bits(first.sums, second.sums));
 }
 
 class AttentionOnGpu : public testing::TestWithParam<Case> {};
@@ -244,7 +261,8 @@ TEST(AttentionOnGpuThread, MayBeTheFirstCallOfItsThread) {
   const DeviceArray<__nv_bfloat16> dqkv(kernel.dqkv.size());
   std::thread([&] {
     attention_backward_cuda(kernel.shape, kernel.position, kernel.qkv.data(), kernel.out.data(), kernel.log_sum.data(),
-                            kernel.dout.data(), dqkv.data(), kernel.delta.data(), kernel.items_taken.data(), nullptr);
+                            kernel.dout.data(), dqkv.data(), kernel.delta.data(), {}, kernel.items_taken.data(),
+                            nullptr);
   }).join();
   require_cuda(cudaDeviceSynchronize());
   EXPECT_TRUE(same_bits(dqkv, kernel.dqkv));
@@ -319,6 +337,11 @@ TEST(AttentionOnGpuRefuses, WhatItCannotDo) {
   EXPECT_THROW(forward({1, 1, 1, 8}, {4}), std::invalid_argument);
   EXPECT_THROW(forward({1, 1, 1, 8}, {4, array.data(), array.data(), nullptr, nullptr, 2}), std::invalid_argument);
   EXPECT_THROW(forward({1, 1, 1, 8}, {}, 1), std::invalid_argument);
+  EXPECT_FALSE(gives_attention_gradient_sums<float>({1, 1, 1, 64}));
+  EXPECT_THROW(
+      attention_backward_cuda<float>({1, 1, 1, 64}, {}, array.data(), array.data(), array.data(), array.data(),
+                                     array.data(), array.data(), {array.data(), array.data()}, nullptr, nullptr),
+      std::invalid_argument);
   EXPECT_THROW(attention_decode_cuda<float>({1, 1, 257, 4}, {}, array.data(), nullptr, array.data(), array.data(),
                                             array.data(), nullptr, nullptr),
                std::invalid_argument);

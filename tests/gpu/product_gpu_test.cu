@@ -1,10 +1,13 @@
 // Products against float64 on the CPU, at the layouts that training uses, timed and not.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <random>
 #include <vector>
 
+#include "kernels/product/product_counters.h"
 #include "kernels/product/product_cuda.h"
 #include "kernels/product/skinny_product_cuda.h"
 #include "tests/gpu/device_array.h"
@@ -114,6 +117,68 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{1024, 3072, 1760, true, false, false, false},
                       Case{1760, 4096, 1024, false, true, false, false}));
 
+int clears_in(cudaGraph_t graph) {
+  size_t count = 0;
+  require_cuda(cudaGraphGetNodes(graph, nullptr, &count));
+  std::vector<cudaGraphNode_t> nodes(count);
+  require_cuda(cudaGraphGetNodes(graph, nodes.data(), &count));
+  return static_cast<int>(std::count_if(nodes.begin(), nodes.end(), [](cudaGraphNode_t node) {
+    cudaGraphNodeType type{};
+    require_cuda(cudaGraphNodeGetType(node, &type));
+    return type == cudaGraphNodeTypeMemset;
+  }));
+}
+
+bool has_bits(const DeviceArray<__nv_bfloat16>& array, const std::vector<__nv_bfloat16>& expected) {
+  return std::memcmp(array.elements().data(), expected.data(), expected.size() * sizeof(expected[0])) == 0;
+}
+
+// Each product reads what the one before it wrote, so that one that begins too early is seen.
+TEST(ProductCounters, AreClearedOnceAtAGraphsBegin) {
+  constexpr int64_t rows = 14080, size = 1024;  // for which Hopper's algorithms count
+  constexpr int more_than_counters = ProductCounters::count + 4;
+  std::vector<float> small = numbers(size * size, 1);
+  for (float& x : small) x /= 37;  // so that products of products neither vanish nor grow
+  const DeviceArray<__nv_bfloat16> weight(small), begin(numbers(rows * size, 2)), one(rows * size), other(rows * size);
+  for (const int products : {1, 2, 7, more_than_counters}) {
+    SCOPED_TRACE(products);
+    const auto multiply = [&](cudaStream_t stream) {
+      const __nv_bfloat16* from = begin.data();
+      for (int i = 0; i < products; ++i) {
+        __nv_bfloat16* const to = (i % 2 == 0 ? one : other).data();
+        product_cuda({rows, size, size, false, true, size, size, size}, {from, weight.data()}, to, stream);
+        from = to;
+      }
+    };
+    multiply(nullptr);
+    const std::vector<__nv_bfloat16> expected_one = one.elements(), expected_other = other.elements();
+
+    cudaStream_t stream{};
+    require_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    require_cuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
+    multiply(stream);
+    cudaGraph_t graph{};
+    require_cuda(cudaStreamEndCapture(stream, &graph));
+    const int clears = clears_in(graph), stay = products == more_than_counters ? 2 * 4 : 0;
+    RecordProperty("clears_of_" + std::to_string(products), clears);
+    clear_product_counters_at_once(graph);
+    EXPECT_EQ(clears_in(graph), clears == 0 ? 0 : stay + 1);  // 0: another GPU's algorithms do not count
+    cudaGraphExec_t recorded{};
+    require_cuda(cudaGraphInstantiate(&recorded, graph, 0));
+    for (int again = 0; again < 3; ++again) {
+      for (const auto* array : {&one, &other})
+        require_cuda(cudaMemsetAsync(array->data(), 0, rows * size * sizeof(__nv_bfloat16), stream));
+      require_cuda(cudaGraphLaunch(recorded, stream));
+      require_cuda(cudaStreamSynchronize(stream));
+      EXPECT_TRUE(has_bits(one, expected_one));
+      EXPECT_TRUE(products == 1 || has_bits(other, expected_other));
+    }
+    require_cuda(cudaGraphExecDestroy(recorded));
+    require_cuda(cudaGraphDestroy(graph));
+    require_cuda(cudaStreamDestroy(stream));
+  }
+}
+
 template <class Element>
 class SkinnyProducts : public ::testing::Test {};
 using Halves = ::testing::Types<__nv_bfloat16, __half>;
@@ -169,7 +234,9 @@ TYPED_TEST(SkinnyProducts, AreThoseOfFloat64WhateverTheOtherRowsAre) {
 
 TEST(SkinnyProduct, RefusesWhatItCannotDo) {
   const DeviceArray<__nv_bfloat16> array(std::vector<float>(256));
+  EXPECT_TRUE(takes_skinny_product({1, 8, 8, 8, 8}, array.data(), array.data()));
   const auto product = [&](const SkinnyProductShape& shape, int offset = 0) {
+    EXPECT_FALSE(takes_skinny_product(shape, array.data() + offset, array.data()));
     skinny_product_cuda<__nv_bfloat16>(shape, {array.data() + offset, array.data()}, nullptr, nullptr);
   };
   EXPECT_THROW(product({0, 8, 8, 8, 8}), std::invalid_argument);
