@@ -34,9 +34,6 @@ __device__ Element* own_row(unsigned char* tile, int row, int column) {
 }
 
 static_assert(gradient_share_rows == warpgroup_rows);
-__host__ __device__ inline int shares_of_row(const AttentionProblem& problem) {
-  return (problem.time + gradient_share_rows - 1) / gradient_share_rows;
-}
 
 // The sums of the columns of a warpgroup's 64 rows, from `first` on, of a tile that all of it see: products with a row
 // of ones, 16 columns a warp. Rows after the last time are zeros.
@@ -79,13 +76,15 @@ __device__ void store_gradients(const AttentionProblem& problem, const BackwardA
     arrays.dqkv.template store<P::own_rows>(tile, part.first, item.work.batch, part.row, item.work.head * 3 + qkv_part);
 }
 
-// Adds up what was stored, from part `first_part` on.
+// Writes a warpgroup's shares of the sums: of tiles that store_gradients() has shown to all of it, of parts
+// `first_part` on.
 template <class Element, class P, class... Tiles>
 __device__ void add_up_gradients(const AttentionProblem& problem, const BackwardArrays<Element, P::D>& arrays,
                                  const typename P::Item& item, const WarpgroupPart& part, int first_part,
                                  Tiles*... tiles) {
   if (!arrays.shares) return;
-  const int64_t share = static_cast<int64_t>(item.work.batch) * shares_of_row(problem) + part.row / gradient_share_rows;
+  const int64_t share =
+      static_cast<int64_t>(item.work.batch) * gradient_shares(problem.time) + part.row / gradient_share_rows;
   float* to = arrays.shares + ((share * problem.heads + item.work.head) * 3 + first_part) * P::D;
   ((add_up_columns<Element, P>(tiles, part.first, to), to += P::D), ...);
 }
@@ -364,7 +363,8 @@ void launch_hopper_backward(const AttentionProblem& problem, const Element* qkv,
   launch_pipeline<ForQueries>(query_gradient_kernel<Element, ForQueries>, problem, stream, arrays);
   launch_pipeline<ForKeys>(key_gradient_kernel<Element, ForKeys>, problem, stream, arrays);
   if (sums.to) {
-    const int64_t columns = int64_t{problem.heads} * 3 * D, shares = int64_t{problem.batch} * shares_of_row(problem);
+    const int64_t columns = int64_t{problem.heads} * 3 * D,
+                  shares = int64_t{problem.batch} * gradient_shares(problem.time);
     add_all_shares<1>("attention", sums.workspace, shares, columns, {{sums.to}}, stream);
   }
 }

@@ -81,8 +81,7 @@ void attention_forward_cuda(const AttentionShape& shape, const AttentionPosition
 }
 
 int64_t attention_gradient_sums_workspace(const AttentionShape& shape) {
-  const int64_t shares = (shape.time + gradient_share_rows - 1) / gradient_share_rows;
-  return shape.batch * shares * shape.heads * 3 * shape.head;
+  return shape.batch * gradient_shares(static_cast<int>(shape.time)) * shape.heads * 3 * shape.head;
 }
 
 template <class Element>

@@ -13,7 +13,11 @@ namespace recite::kernels {
 template <int D>
 constexpr bool has_hopper_kernels = D == 64 || D == 80 || D == 128;
 
-constexpr int gradient_share_rows = 64;  // of each share that AttentionGradientSums are added from
+// AttentionGradientSums are added from shares, of 64 rows each.
+constexpr int gradient_share_rows = 64;
+__host__ __device__ inline int gradient_shares(int time) {
+  return (time + gradient_share_rows - 1) / gradient_share_rows;
+}
 
 template <class Element, int D>
 void launch_hopper_forward(const AttentionProblem& problem, const Element* qkv, Element* out, float* log_sum,

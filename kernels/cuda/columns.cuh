@@ -75,9 +75,10 @@ __global__ __launch_bounds__(32 * share_warps) void add_shares(const float* shar
   to[column] = sum;
 }
 
+// Each source's own: the kernel is there for that source's architectures alone.
 template <int Arrays>
-void add_all_shares(const char* what, const float* shares, int64_t count, int64_t columns,
-                    const ColumnSums<Arrays>& sums, cudaStream_t stream) {
+static void add_all_shares(const char* what, const float* shares, int64_t count, int64_t columns,
+                           const ColumnSums<Arrays>& sums, cudaStream_t stream) {
   launch_overlapping(what, add_shares<Arrays>, dim3(static_cast<unsigned>((columns + 31) / 32), Arrays),
                      32 * share_warps, 0, stream, shares, static_cast<int>(count), static_cast<int>(columns), sums);
 }

@@ -12,8 +12,8 @@ namespace {
 constexpr int turns = 7;             // of each
 constexpr float turn_length = 0.5f;  // milliseconds
 constexpr float first_guess = 0.1f;  // of a run's milliseconds
-constexpr int most_runs = 100;       // in a turn
-constexpr float clearly = 0.97f;     // of the time of the one before
+constexpr float most_runs = 100;     // in a turn
+constexpr float clearly = 0.97f;     // of the time of the one kept so far
 
 void check(cudaError_t error) {
   if (error != cudaSuccess)
@@ -64,7 +64,8 @@ size_t fastest(size_t count, const std::function<void(size_t)>& run, cudaStream_
   for (int turn = 0; turn < turns; ++turn)  // of all, one after the other: clocks change meanwhile
     for (size_t i = 0; i < count; ++i) {
       const float guess = turn == 0 ? first_guess : times[i].back();
-      times[i].push_back(timer.time(std::clamp(static_cast<int>(turn_length / guess), 1, most_runs), [&] { run(i); }));
+      const float runs = std::clamp(turn_length / guess, 1.0f, most_runs);
+      times[i].push_back(timer.time(static_cast<int>(runs), [&] { run(i); }));
     }
   size_t best = 0;
   float time = median(times[0]);

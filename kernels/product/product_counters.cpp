@@ -81,7 +81,8 @@ void ProductCounters::clear_at_once(cudaGraph_t graph) const {
     cudaMemsetParams cleared{};
     check(cudaGraphMemsetNodeGetParams(node, &cleared));
     auto* const at = static_cast<unsigned char*>(cleared.dst);
-    if (memory_ <= at && at < memory_ + spacing * count) clears[at].push_back(node);
+    const bool ours = memory_ <= at && at < memory_ + spacing * count && (at - memory_) % spacing == 0;
+    if (ours && cleared.value == 0) clears[at].push_back(node);
   }
   // A graph of more products than there are counters has several of one: those need each their own.
   std::erase_if(clears, [](const auto& of_counter) { return of_counter.second.size() > 1; });

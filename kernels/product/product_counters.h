@@ -25,8 +25,9 @@ class ProductCounters {
   // time.
   void* next();
 
-  // Of a graph that was captured on this device, before it is instantiated: has the counters that it clears once, one
-  // by one, cleared at its begin. Throws std::runtime_error when CUDA refuses.
+  // Of a graph that was captured on this device, before it is instantiated: counters that it clears exactly once are
+  // all cleared by one node at its begin; others, of a graph of more products than there are counters, stay as they
+  // are. Throws std::runtime_error when CUDA refuses.
   void clear_at_once(cudaGraph_t graph) const;
 
  private:

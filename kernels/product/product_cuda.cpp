@@ -20,7 +20,7 @@ namespace recite::kernels {
 namespace {
 
 constexpr size_t workspace_bytes = size_t{64} << 20;
-constexpr int64_t split_below = int64_t{1} << 20;  // numbers of C: of fewer, sums are split to have enough tiles
+constexpr int64_t split_below = int64_t{1} << 20;  // numbers of C: of fewer, sums may be split to have enough tiles
 constexpr int most_candidates = 24;
 
 std::atomic<int> timings = 0;  // ProductTimings that live
@@ -89,7 +89,7 @@ class Description {
   Description(const Description&) = delete;
   Description& operator=(const Description&) = delete;
 
-  // Those that do with so large a workspace, if there are any, cuBLASLt's own first choice first.
+  // Those that need no more workspace than that (if there are none, of any), cuBLASLt's own first choice first.
   std::vector<Candidate> candidates(cublasLtHandle_t handle, const ProductInputs& in,
                                     const std::array<uint32_t, 4>& alignments, size_t workspace) {
     point_at(in);
@@ -108,12 +108,11 @@ class Description {
     const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, product_, first_, second_, result_, result_,
                                                                  preference, most_candidates, found.data(), &count);
     cublasLtMatmulPreferenceDestroy(preference);
-    if (status == CUBLAS_STATUS_NOT_SUPPORTED && workspace < workspace_bytes)
-      return candidates(handle, in, alignments, workspace_bytes);
-    check(status);
+    if (status != CUBLAS_STATUS_NOT_SUPPORTED) check(status);  // it stands for none
     std::vector<Candidate> all;
     for (int i = 0; i < count; ++i)
       if (found[i].state == CUBLAS_STATUS_SUCCESS) all.push_back({found[i].algo, found[i].workspaceSize});
+    if (all.empty() && workspace < workspace_bytes) return candidates(handle, in, alignments, workspace_bytes);
     if (all.empty()) throw std::runtime_error("product on the GPU: cuBLASLt has no algorithm for this shape");
     return all;
   }
@@ -203,7 +202,8 @@ class Products {
     return status != cudaStreamCaptureStatusNone;
   }
 
-  // The place of the fastest candidate among those that give the bits of the first. Results go to memory of their own.
+  // The place of the candidate that fastest() finds among those that give the bits of the first. Results go to memory
+  // of their own.
   size_t fastest_of(Description& description, const std::vector<Candidate>& candidates, const ProductInputs& in,
                     size_t bytes, bool adds, cudaStream_t stream) const {
     const size_t padded = (bytes + 3) / 4 * 4;
@@ -240,16 +240,16 @@ class Products {
   std::map<Key, Known> known_;
 };
 
-// Kept to the end of the process: CUDA may be gone before static objects are.
-Products& products_of_this_device() {
+// The current device's; null if it has none and none is to be made.
+Products* products_of_this_device(bool make) {
   static std::mutex mutex;
-  static std::map<int, Products*> all;
+  static std::map<int, Products*> all;  // kept to the end of the process: CUDA may be gone before static objects are
   int device = 0;
   check(cudaGetDevice(&device));
   const std::lock_guard lock(mutex);
   Products*& one = all[device];
-  if (!one) one = new Products;
-  return *one;
+  if (!one && make) one = new Products;
+  return one;
 }
 
 }  // namespace
@@ -258,14 +258,16 @@ ProductTiming::ProductTiming() { ++timings; }
 ProductTiming::~ProductTiming() { --timings; }
 
 void product_cuda(const ProductShape& shape, const ProductInputs& in, __nv_bfloat16* c, cudaStream_t stream) {
-  products_of_this_device().multiply(shape, in, c, /*adds=*/false, stream);
+  products_of_this_device(/*make=*/true)->multiply(shape, in, c, /*adds=*/false, stream);
 }
 
 void add_product_cuda(const ProductShape& shape, const __nv_bfloat16* a, const __nv_bfloat16* b, float* c,
                       cudaStream_t stream) {
-  products_of_this_device().multiply(shape, {a, b}, c, /*adds=*/true, stream);
+  products_of_this_device(/*make=*/true)->multiply(shape, {a, b}, c, /*adds=*/true, stream);
 }
 
-void clear_product_counters_at_once(cudaGraph_t graph) { products_of_this_device().counters().clear_at_once(graph); }
+void clear_product_counters_at_once(cudaGraph_t graph) {
+  if (const Products* products = products_of_this_device(/*make=*/false)) products->counters().clear_at_once(graph);
+}
 
 }  // namespace recite::kernels

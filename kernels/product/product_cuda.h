@@ -5,8 +5,8 @@
 // Matrices lie by rows, each row `stride` elements after the one before. Sums are float32.
 //
 // cuBLASLt offers several algorithms for a product, and its own first choice is often not the fastest. Those that give
-// the SAME BITS as the first choice can be timed, and the fastest be kept: what comes out does not depend on which it
-// is, so that two runs agree.
+// the SAME BITS as the first choice can be timed, and a clearly faster one be kept (fastest.h): what comes out does not
+// depend on which it is, so that two runs agree.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -23,8 +23,9 @@ struct ProductShape {
   int64_t a_stride, b_stride, c_stride;
 };
 
-// Queued on `stream`; the device is the current one. Safe to call from several threads. Throw std::invalid_argument for
-// an empty shape, std::runtime_error when CUDA or cuBLASLt refuses.
+// Queued on `stream`; the device is the current one. Safe to call from several threads, but work of one
+// device's products, and graphs that hold it, share memory: they must not run at the same time. Throw
+// std::invalid_argument for an empty shape, std::runtime_error when CUDA or cuBLASLt refuses.
 struct ProductInputs {
   const __nv_bfloat16 *a, *b;
   const __nv_bfloat16* bias = nullptr;    // (columns), or null

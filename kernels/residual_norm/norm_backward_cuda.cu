@@ -175,7 +175,9 @@ void residual_norm_backward_cuda(const ResidualNormShape& shape, const ResidualN
       static_cast<float*>(workspace),
       {{gradients.weight[0], second ? gradients.weight[1] : nullptr, gradients.offset[0],
         second ? gradients.offset[1] : nullptr, gradients.bias}}};
-  with_norm_layout<Element, NormPass::backward>(D, is_aligned(norm), [&](auto packs, auto size, auto most_threads) {
+  const bool packed =
+      is_aligned(norm) && has_room_for_copies<Element, NormPass::backward>(what, D, sizeof(GroupSum::Memory));
+  with_norm_layout<Element, NormPass::backward>(D, packed, [&](auto packs, auto size, auto most_threads) {
     const int threads = layout.threads * layout.groups;
     // The copies' memory, and then that of the groups' sums.
     const int thread_bytes = std::max<int>(RowReader<Element, 2, packs(), size()>::shared_bytes,

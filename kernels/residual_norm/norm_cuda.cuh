@@ -30,9 +30,9 @@ struct NormLayout {
 
 enum class NormPass { forward, backward };
 
-// Threads of a block, by the packs of a thread: what the registers of a multiprocessor suffice for. Rows of 16-bit
-// branches are short: with a third group of 256 threads the backward waits less (a tenth faster on an H200, of float32
-// a tenth slower).
+// Threads of a block, by the packs of a thread: what the registers of a multiprocessor suffice for. With 768, a third
+// group for rows of 1024 columns, the backward waits less where branches have 16 bits (a tenth faster on an H200; of
+// float32 a tenth slower).
 template <class Element, NormPass pass>
 constexpr int norm_threads(int packs) {
   if (packs > 1) return 512;
@@ -45,6 +45,22 @@ inline int norm_packs(int64_t columns, NormPass pass) {
   if (pass == NormPass::forward && columns > 32 * norm_pack && columns <= 1024) return 2;
   return columns <= 640 * norm_pack ? 1 : columns <= 4096 ? 2 : 4;
 }
+
+// What a thread copies ahead to shared memory.
+template <class Element, NormPass pass>
+struct NormCopies {
+  static constexpr int floats = pass == NormPass::forward ? 1 : 2;  // arrays of float32, beside two of Element
+  static constexpr int row_bytes(int packs) {
+    return packs * norm_pack * (floats * static_cast<int>(sizeof(float)) + 2 * static_cast<int>(sizeof(Element)));
+  }
+  // A block has 163 KiB on an A100; on smaller GPUs 99, where the forward's narrow rows are to fit, too. More stages
+  // than four were not faster on an H100.
+  static constexpr int stages(int packs) {
+    const int memory = pass == NormPass::forward && packs <= 2 ? 96 * 1024 : 160 * 1024;
+    return std::clamp(memory / (norm_threads<Element, pass>(packs) * row_bytes(packs)), 1, 4);
+  }
+  static constexpr int bytes(int packs) { return stages(packs) * row_bytes(packs); }
+};
 
 template <class Element, NormPass pass>
 NormLayout norm_layout(int64_t columns) {
@@ -60,6 +76,15 @@ int64_t norm_blocks(const ResidualNormShape& shape) {
   return std::min<int64_t>((shape.rows + groups - 1) / groups, most_norm_blocks);
 }
 
+// Whether the current device's blocks have the memory for that, which a block has `reserved` bytes of already.
+template <class Element, NormPass pass>
+bool has_room_for_copies(const char* what, int64_t columns, size_t reserved) {
+  const NormLayout layout = norm_layout<Element, pass>(columns);
+  const size_t bytes =
+      reserved + static_cast<size_t>(layout.threads * layout.groups) * NormCopies<Element, pass>::bytes(layout.packs);
+  return bytes <= static_cast<size_t>(device_attribute(what, cudaDevAttrMaxSharedMemoryPerBlockOptin));
+}
+
 inline void check_norm_shape(const ResidualNormShape& shape) {
   const auto refuse = [](const std::string& what) { throw std::invalid_argument("residual norm on the GPU: " + what); };
   if (shape.rows < 1 || shape.columns < 1) refuse("an empty array");
@@ -68,12 +93,12 @@ inline void check_norm_shape(const ResidualNormShape& shape) {
 }
 
 // Calls f(packs of a thread, their size, threads of a block at most), each a std::integral_constant. Columns that are
-// not aligned are packs of one.
+// not aligned, or have no room to be copied ahead, are packs of one.
 template <class Element, NormPass pass, class F>
-void with_norm_layout(int64_t columns, bool aligned, const F& f) {
+void with_norm_layout(int64_t columns, bool packed, const F& f) {
   const auto call = [&](auto packs, auto threads) {
     using One = std::integral_constant<int, 1>;
-    if (!aligned) return f(std::integral_constant<int, packs() * norm_pack>(), One(), threads);
+    if (!packed) return f(std::integral_constant<int, packs() * norm_pack>(), One(), threads);
     if constexpr (threads() < 1024) return f(packs, std::integral_constant<int, norm_pack>(), threads);
   };
   const auto narrow = [&](auto packs) {
@@ -155,16 +180,11 @@ class RowReader {
   using FloatPack = Pack<float, Size>;
   using ElementPack = Pack<Element, Size>;
   static constexpr bool staged = Size > 1;
-  static constexpr int row_bytes = Packs * (Floats * sizeof(FloatPack) + 2 * sizeof(ElementPack));  // of a thread
-  // A block has 163 KiB on an A100, on smaller GPUs 99, where narrow rows are to fit, too; more stages than four were
-  // not faster on an H100.
-  static constexpr int memory = Floats == 1 && Packs <= 2 ? 96 * 1024 : 160 * 1024;
-  static constexpr NormPass pass = Floats == 1 ? NormPass::forward : NormPass::backward;
-  static constexpr int threads = norm_threads<Element, pass>(Packs);
-  static constexpr int stages = std::clamp(memory / (threads * row_bytes), 1, 4);
+  using Copies = NormCopies<Element, Floats == 1 ? NormPass::forward : NormPass::backward>;
+  static constexpr int stages = staged ? Copies::stages(Packs) : 1;
 
  public:
-  static constexpr int shared_bytes = staged ? stages * row_bytes : 0;  // of a thread
+  static constexpr int shared_bytes = staged ? Copies::bytes(Packs) : 0;  // of a thread
 
   __device__ RowReader(const NormRows<Element, Floats>& rows, const NormPlace& at, void* shared)
       : rows_(rows),

@@ -129,14 +129,16 @@ void residual_norm_forward_cuda(const ResidualNormShape& shape, const ResidualNo
       {in.weight[0], second ? in.weight[1] : nullptr},
       {in.offset[0], second ? in.offset[1] : nullptr},
       out};
-  with_norm_layout<Element, NormPass::forward>(
-      shape.columns, is_aligned(shape, in, out), [&](auto packs, auto size, auto most_threads) {
-        const int threads = layout.threads * layout.groups;
-        launch_overlapping("residual norm", norm_forward<Element, packs(), size(), most_threads()>,
-                           dim3(static_cast<unsigned>(norm_blocks<Element, NormPass::forward>(shape))), threads,
-                           sizeof(GroupSum::Memory) + threads * RowReader<Element, 1, packs(), size()>::shared_bytes,
-                           stream, norm);
-      });
+  constexpr const char* what = "residual norm";
+  const bool packed = is_aligned(shape, in, out) &&
+                      has_room_for_copies<Element, NormPass::forward>(what, shape.columns, sizeof(GroupSum::Memory));
+  with_norm_layout<Element, NormPass::forward>(shape.columns, packed, [&](auto packs, auto size, auto most_threads) {
+    const int threads = layout.threads * layout.groups;
+    launch_overlapping(what, norm_forward<Element, packs(), size(), most_threads()>,
+                       dim3(static_cast<unsigned>(norm_blocks<Element, NormPass::forward>(shape))), threads,
+                       sizeof(GroupSum::Memory) + threads * RowReader<Element, 1, packs(), size()>::shared_bytes,
+                       stream, norm);
+  });
 }
 
 #define RECITE_NORM(Element)                                                                             \

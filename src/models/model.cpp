@@ -71,16 +71,17 @@ torch::Tensor Model::compute(const torch::Tensor& weight) const {
   return copy.defined() ? rounded_weight(weight, copy) : weight.to(compute_dtype());
 }
 
-torch::Tensor Model::linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
-                            BiasGradient bias_gradient) const {
-  const torch::Tensor copy = copy_of(weight), none;
-  const bool here = bias_gradient == BiasGradient::here;
+torch::Tensor Model::constant_of(const torch::Tensor& weight) const {
+  const torch::Tensor copy = copy_of(weight);
+  return copy.defined() ? copy : weight.detach().to(compute_dtype());
+}
+
+torch::Tensor Model::linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) const {
+  const torch::Tensor copy = copy_of(weight), constant = bias.defined() ? constant_of(bias) : bias;
   if (copy.defined() && torch::GradMode::is_enabled() && takes_product(x, copy))
-    return product(x, {weight, copy}, {here ? bias : none, bias.defined() ? copy_of(bias) : none});
-  torch::Tensor computed_bias = bias.defined() ? compute(bias) : none;
-  if (!here && computed_bias.defined()) computed_bias = computed_bias.detach();
-  if (!torch::GradMode::is_enabled()) return plain_product(x, compute(weight), computed_bias);
-  return torch::linear(x, compute(weight), computed_bias);
+    return product(x, {weight, copy}, constant);
+  if (!torch::GradMode::is_enabled()) return plain_product(x, compute(weight), constant);
+  return torch::linear(x, compute(weight), constant);
 }
 
 torch::Tensor Model::linear_gelu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) const {
@@ -91,7 +92,7 @@ torch::Tensor Model::linear_gelu(const torch::Tensor& x, const torch::Tensor& we
 ProductAndInput Model::linear_and_input(const torch::Tensor& x, const torch::Tensor& weight) const {
   const torch::Tensor copy = copy_of(weight);
   if (copy.defined() && torch::GradMode::is_enabled() && takes_product(x, copy))
-    return product_and_input(x, {weight, copy}, {});
+    return product_and_input(x, {weight, copy});
   return {linear(x, weight), x};
 }
 

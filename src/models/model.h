@@ -103,10 +103,9 @@ class Model {
   torch::ScalarType master_dtype() const;
   // The weight (or activation) in the precision that the forward pass computes in.
   torch::Tensor compute(const torch::Tensor& weight) const;
-  // torch::linear of x, in the compute precision, with the weight and bias as compute() gives them.
-  enum class BiasGradient { here, elsewhere };  // elsewhere: causal_attention() (ops/attention.h) gives it
-  torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias = {},
-                       BiasGradient bias_gradient = BiasGradient::here) const;
+  // torch::linear of x, in the compute precision, with the weight as compute() gives it. A bias is added as a constant:
+  // who asks for one sees to its gradient, as causal_attention() does (ops/attention.h).
+  torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias = {}) const;
   // bias_gelu() (ops/bias_gelu.h) of the same without a bias.
   torch::Tensor linear_gelu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) const;
   // The same without a bias, and x again, for what else is computed from it (ops/product.h).
@@ -124,6 +123,7 @@ class Model {
  private:
   // Of the weight, or undefined.
   torch::Tensor copy_of(const torch::Tensor& weight) const;
+  torch::Tensor constant_of(const torch::Tensor& weight) const;  // as compute(), but without a gradient
   torch::Tensor add_weight(const std::string& name, torch::IntArrayRef shape, torch::ScalarType dtype, Initial initial);
 
   torch::Device device_;

@@ -176,8 +176,7 @@ std::vector<NormWeights> Transformer::norms_before(size_t l) const {
 
 torch::Tensor Transformer::projected(const Layer& layer, const torch::Tensor& x) const {
   // Each head's outputs lie together: its query, its key, its value.
-  return linear(x, layer.qkv.weight, layer.qkv.bias, BiasGradient::elsewhere)
-      .view({x.size(0), x.size(1), spec_.heads, 3, head_size_});
+  return linear(x, layer.qkv.weight, layer.qkv.bias).view({x.size(0), x.size(1), spec_.heads, 3, head_size_});
 }
 
 torch::Tensor Transformer::mlp(const Layer& layer, const torch::Tensor& x) const {

@@ -119,7 +119,7 @@ torch::Tensor attended(const torch::Tensor& q, const torch::Tensor& keys, const 
   return torch::matmul(torch::softmax(scores + bias, 3), values);
 }
 
-// qkv, through which `bias` gets a gradient, as what was added to it.
+// qkv, through which a bias that was added to it as a constant gets its gradient.
 torch::Tensor with_gradient_of(const torch::Tensor& bias, const torch::Tensor& qkv) {
   return bias.defined() ? qkv + (bias - bias.detach()).view(qkv.sizes().slice(2)) : qkv;
 }
@@ -130,15 +130,17 @@ bool converts(const torch::Tensor& qkv) { return qkv.is_cpu() && qkv.scalar_type
 }  // namespace
 
 torch::Tensor causal_attention(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& bias) {
-  if (converts(qkv)) return causal_attention(qkv.to(torch::kFloat32), places).to(torch::kFloat16);
-  if (!qkv.is_cpu() && !gpu::takes(qkv)) return composed_causal_attention(with_gradient_of(bias, qkv), places);
-  if (!torch::GradMode::is_enabled() || !qkv.requires_grad())
-    return forward_kernel(qkv.contiguous(), contiguous(places), {});
+  if (converts(qkv)) return causal_attention(qkv.to(torch::kFloat32), places, bias).to(torch::kFloat16);
+  if (!qkv.is_cpu() && !gpu::takes(qkv)) return composed_causal_attention(qkv, places, bias);
+  const bool has_gradient = qkv.requires_grad() || (bias.defined() && bias.requires_grad());
+  if (!torch::GradMode::is_enabled() || !has_gradient) return forward_kernel(qkv.contiguous(), contiguous(places), {});
   return AttentionFunction::apply(qkv.contiguous(), bias.defined() ? std::optional(bias) : std::nullopt,
                                   contiguous(places));
 }
 
-torch::Tensor composed_causal_attention(const torch::Tensor& qkv, const AttentionPlaces& places) {
+torch::Tensor composed_causal_attention(const torch::Tensor& given, const AttentionPlaces& places,
+                                        const torch::Tensor& bias_of_qkv) {
+  const torch::Tensor qkv = with_gradient_of(bias_of_qkv, given);
   const auto [batch, time, heads, head] = shape_of(qkv);
   const std::vector<torch::Tensor> parts = qkv.transpose(1, 2).unbind(3);  // each (B, H, T, head)
   const torch::Tensor q = counted_twice(rotated(parts[0], places.cos, places.sin), places);

@@ -19,11 +19,12 @@ struct AttentionPlaces {
 
 // qkv (B, T, H, 3, head), query, key and value of a head side by side -> (B, T, H * head). float32, float64 or
 // bf16; without a gradient float16, too. bias (3 * H * head), float32 (float64 where qkv is), or undefined: what the
-// caller added to every token's qkv without asking for its gradient, which is given here, by the way.
+// caller added to every token's qkv as a constant. Its gradient is a by-product of the backward, and given here.
 torch::Tensor causal_attention(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& bias = {});
 
 // The same written with LibTorch's operations, differentiable by them, on any device.
-torch::Tensor composed_causal_attention(const torch::Tensor& qkv, const AttentionPlaces& places);
+torch::Tensor composed_causal_attention(const torch::Tensor& qkv, const AttentionPlaces& places,
+                                        const torch::Tensor& bias = {});
 
 // The keys, rotated, and values of B sequences of at most M tokens: (B, H, M, head) each. What lies past a sequence's
 // end means nothing.

@@ -1,4 +1,4 @@
-// Of ops/gpu.h what mixes tokens: attention, the selective scan, the convolution.
+// The part of ops/gpu.h that mixes tokens: attention, the selective scan, the convolution.
 #include <mutex>
 #include <type_traits>
 #include <unordered_map>

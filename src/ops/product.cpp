@@ -26,13 +26,13 @@ class ProductFunction : public torch::autograd::Function<ProductFunction> {
  public:
   // The product and x.
   static tensor_list forward(AutogradContext* context, torch::Tensor x, torch::Tensor weight, torch::Tensor copy,
-                             std::optional<torch::Tensor> bias, std::optional<torch::Tensor> bias_copy) {
+                             std::optional<torch::Tensor> constant) {
     context->set_materialize_grads(false);
     const torch::Tensor rows = rows_of(x);
-    context->save_for_backward({rows, weight, copy, bias.value_or(torch::Tensor())});
+    context->save_for_backward({rows, weight, copy});
     context->saved_data["shape"] = x.sizes().vec();
     if constexpr (gpu::built) {
-      const torch::Tensor y = gpu::product(rows, copy, bias_copy.value_or(torch::Tensor()));
+      const torch::Tensor y = gpu::product(rows, copy, constant.value_or(torch::Tensor()));
       return {y.view(with_width(x.sizes().vec(), copy.size(0))), x};
     }
     throw std::logic_error("a product for GPUs in a build without them");
@@ -40,12 +40,11 @@ class ProductFunction : public torch::autograd::Function<ProductFunction> {
 
   static tensor_list backward(AutogradContext* context, tensor_list gradients) {
     const tensor_list saved = context->get_saved_variables();
-    torch::Tensor weight = saved[1], bias = saved[3], dx = gradients[1], dbias;
+    torch::Tensor weight = saved[1], dx = gradients[1];
     if constexpr (gpu::built) {
       if (gradients[0].defined()) {
         const torch::Tensor dy = rows_of(gradients[0]);
         gpu::add_product_weight_gradient(dy, saved[0], weight.mutable_grad());
-        if (bias.defined()) dbias = gpu::column_sums(dy);
         if (context->needs_input_grad(0)) {
           const torch::Tensor others = dx.defined() ? dx.reshape({-1, dx.size(-1)}).contiguous() : dx;
           dx = gpu::product_input_gradient(dy, saved[2], others).view(context->saved_data["shape"].toIntVector());
@@ -53,7 +52,7 @@ class ProductFunction : public torch::autograd::Function<ProductFunction> {
       }
     }
     const torch::Tensor none;
-    return {dx, none, none, dbias, none};
+    return {dx, none, none, none};
   }
 };
 
@@ -76,16 +75,13 @@ bool takes_product(const torch::Tensor& x, const torch::Tensor& copy) {
          copy.size(0) % multiple == 0 && copy.size(1) % multiple == 0 && x.stride(-2) % multiple == 0;
 }
 
-torch::Tensor product(const torch::Tensor& x, const RoundedWeight& weight, const RoundedWeight& bias) {
-  return product_and_input(x, weight, bias).product;
+torch::Tensor product(const torch::Tensor& x, const RoundedWeight& weight, const torch::Tensor& constant) {
+  return product_and_input(x, weight, constant).product;
 }
 
-ProductAndInput product_and_input(const torch::Tensor& x, const RoundedWeight& weight, const RoundedWeight& bias) {
-  const auto optional = [](const torch::Tensor& tensor) {
-    return tensor.defined() ? std::optional(tensor) : std::nullopt;
-  };
-  const tensor_list both =
-      ProductFunction::apply(x, weight.weight, weight.copy, optional(bias.weight), optional(bias.copy));
+ProductAndInput product_and_input(const torch::Tensor& x, const RoundedWeight& weight, const torch::Tensor& constant) {
+  const tensor_list both = ProductFunction::apply(x, weight.weight, weight.copy,
+                                                  constant.defined() ? std::optional(constant) : std::nullopt);
   return {both[0], both[1]};
 }
 

@@ -13,16 +13,17 @@ struct RoundedWeight {
 // Whether product() takes them: on a GPU, with sizes and strides that are multiples of 16 bytes.
 bool takes_product(const torch::Tensor& x, const torch::Tensor& copy);
 
-// x (..., I), bf16, times the transpose of weight (O, I), plus bias (O) where it has a copy: as torch::linear of the
-// copies, for a pass that is followed by its backward. A bias that is a copy alone gets no gradient. The weight's
-// gradient is added, in float32, to weight.grad(), which must be there, by the product itself.
-torch::Tensor product(const torch::Tensor& x, const RoundedWeight& weight, const RoundedWeight& bias);
+// x (..., I), bf16, times the transpose of weight (O, I), plus a constant (O), bf16, where defined: as torch::linear of
+// the copy, for a pass that is followed by its backward. The weight's gradient is added, in float32, to weight.grad(),
+// which must be there, by the product itself; the constant has none.
+torch::Tensor product(const torch::Tensor& x, const RoundedWeight& weight, const torch::Tensor& constant);
 
 // The same, and x again for what else reads it: the gradient from there is added by the product of x's own.
 struct ProductAndInput {
   torch::Tensor product, input;
 };
-ProductAndInput product_and_input(const torch::Tensor& x, const RoundedWeight& weight, const RoundedWeight& bias);
+ProductAndInput product_and_input(const torch::Tensor& x, const RoundedWeight& weight,
+                                  const torch::Tensor& constant = {});
 
 // torch::linear, for a pass without a backward: of few rows in 16 bits on a GPU by a kernel that reads the weight once.
 torch::Tensor plain_product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);

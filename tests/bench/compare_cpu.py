@@ -12,6 +12,7 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from datetime import date
@@ -20,7 +21,12 @@ from pathlib import Path
 import torch
 import transformers
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
+
+from pages import replaced
+
 ROOT = Path(__file__).resolve().parents[2]
+
 BATCH, TIME, HIDDEN, LAYERS, HEADS, STATE, VOCABULARY = 32, 128, 128, 2, 4, 16, 30
 DROPOUT = 0.65  # of recite's LSTM, by default
 ROUNDS = 5
@@ -114,12 +120,6 @@ def table(rows: list[dict], threads: int) -> str:
     return "\n".join(lines)
 
 
-def replace_between_markers(path: Path, text: str) -> None:
-    begin, end = "<!-- compare_cpu -->", "<!-- end of compare_cpu -->"
-    before, rest = path.read_text().split(begin)
-    path.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -132,7 +132,7 @@ def main() -> None:
     if given.json:
         given.json.write_text(json.dumps({"date": str(date.today()), "threads": given.threads, "rows": rows}, indent=2))
     if given.write:
-        replace_between_markers(given.write, table(rows, given.threads))
+        given.write.write_text(replaced(given.write.read_text(), table(rows, given.threads), "compare_cpu"))
 
 
 if __name__ == "__main__":

@@ -7,12 +7,17 @@ Replaces what stands between the markers of each page that has rows in the file;
 
 import argparse
 import json
+import sys
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
 
 from figures import NOT_BEGUN, goals_of, share_of_ceiling, verdict
 from goals import COPY, HERE, Goal
+from pages import replaced
 
 ROOT = Path(__file__).resolve().parents[2]
+
 MARKER = "compare_gpu"
 PAGES = {"kernels/attention/GPU.md": ["attention"],
          "kernels/causal_conv1d/GPU.md": ["causal convolution"],
@@ -117,15 +122,6 @@ def table(name: str, part: dict, operations: list[str]) -> str:
              "|---|---|---|---|---|---|---|"]
     lines += [line(group, name, part, operations) for group in groups(rows)]
     return "\n".join(lines + (["", "Peers without a time:", "", *failures(rows)] if failures(rows) else []))
-
-
-def replaced(page: str, text: str, marker: str) -> str:
-    """The page with `text` between its markers, `<!-- MARKER -->` and `<!-- end of MARKER -->`."""
-    begin, end = f"<!-- {marker} -->", f"<!-- end of {marker} -->"
-    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
-        raise ValueError(f"the page needs {begin} once, and {end} once after it")
-    before, rest = page.split(begin)
-    return f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}"
 
 
 def write_pages(figures: dict, root: Path) -> list[str]:

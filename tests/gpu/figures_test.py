@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import compare_gpu
 import figures
 import figures_table
+import pages
 import pytest
 from goals import COPY, CUDNN, GENERATE, GOALS, HERE, MAMBA, NEOX_COMPILED
 
@@ -192,13 +193,13 @@ def test_pages_without_rows_stay_as_they_are(tmp_path: Path):
 @pytest.mark.parametrize("page", ["", "<!-- compare_gpu -->", "<!-- end of compare_gpu --><!-- compare_gpu -->"])
 def test_a_page_without_its_markers_is_refused(page):
     with pytest.raises(ValueError, match="needs <!-- compare_gpu --> once"):
-        figures_table.replaced(page, "text", figures_table.MARKER)
+        pages.replaced(page, "text", figures_table.MARKER)
 
 
 @pytest.mark.parametrize("page", figures_table.PAGES)
 def test_the_pages_have_their_markers(page):
     text = (figures_table.ROOT / page).read_text()
-    assert "new" in figures_table.replaced(text, "new", figures_table.MARKER)
+    assert "new" in pages.replaced(text, "new", figures_table.MARKER)
 
 
 def program(folder: Path, name: str, *lines: dict, status: int = 0) -> None:

@@ -133,6 +133,13 @@ bool has_bits(const DeviceArray<__nv_bfloat16>& array, const std::vector<__nv_bf
   return std::memcmp(array.elements().data(), expected.data(), expected.size() * sizeof(expected[0])) == 0;
 }
 
+int compute_capability() {
+  int device = 0, major = 0;
+  require_cuda(cudaGetDevice(&device));
+  require_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  return major;
+}
+
 // Each product reads what the one before it wrote, so that one that begins too early is seen.
 TEST(ProductCounters, AreClearedOnceAtAGraphsBegin) {
   constexpr int64_t rows = 14080, size = 1024;  // for which Hopper's algorithms count
@@ -160,7 +167,7 @@ TEST(ProductCounters, AreClearedOnceAtAGraphsBegin) {
     cudaGraph_t graph{};
     require_cuda(cudaStreamEndCapture(stream, &graph));
     const int clears = clears_in(graph), stay = products == more_than_counters ? 2 * 4 : 0;
-    RecordProperty("clears_of_" + std::to_string(products), clears);
+    if (compute_capability() == 9) EXPECT_EQ(clears, products);
     clear_product_counters_at_once(graph);
     EXPECT_EQ(clears_in(graph), clears == 0 ? 0 : stay + 1);  // 0: another GPU's algorithms do not count
     cudaGraphExec_t recorded{};

@@ -25,10 +25,15 @@ from pathlib import Path
 import h5py
 import numpy
 from compare_gpu import Run
-from figures_table import replaced
 from scaling_table import MARKER, tables
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
+
+from pages import replaced
+from waiting import wait_until
+
 ROOT = Path(__file__).resolve().parents[2]
+
 WARM_UP, FEWEST, LOG_EVERY = 10, 20, 2  # steps
 FAULT_STEPS, KILLED_AFTER = 5000, 40
 
@@ -254,18 +259,6 @@ def time_jobs(host: Host) -> list[dict]:
 
 # ---- a lost rank ----
 
-def wait_until(condition, process: subprocess.Popen, seconds: float = 100) -> None:
-    deadline = time.monotonic() + seconds
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            if condition():
-                return
-        except (OSError, KeyError):
-            pass  # the file is not there yet
-        time.sleep(0.02)
-    raise RuntimeError("a sweep in which a rank was to be killed ended, or did not get so far")
-
-
 def pids_of(results: Path, model: str) -> list[int]:
     """Of the ranks that train the model, as their logs say."""
     logs = [log.read_text() for log in sorted(Path(f"{results}.logs").glob("*.log"))]
@@ -307,7 +300,8 @@ def kill_a_rank(host: Host) -> list[dict]:
         return all((training["step"][training["job"] == job] >= KILLED_AFTER).any() for job in range(len(models)))
 
     try:
-        wait_until(all_are_at_work, process)
+        wait_until(all_are_at_work, 100, lambda: "a sweep in which a rank is to be killed has not begun",
+                   lambda: process.poll() is not None)
         killed = table(results, "jobs")[0]
         os.kill(pids_of(results, killed["model"].decode())[-1], signal.SIGKILL)
     finally:

@@ -8,7 +8,7 @@ import h5py
 import numpy
 import pytest
 import scaling
-from figures_table import replaced
+from pages import replaced
 from scaling_table import MARKER, efficiency, hidden_share, milliseconds_of_sums, tables, weak_efficiency
 
 TRAINING = [("job", "i4"), ("try", "i4"), ("step", "i8"), ("loss", "f8"), ("tokens_per_second", "f8"), ("valid", "u1")]

@@ -55,23 +55,27 @@ TEST_P(AttentionOp, AndItsGradientAreThoseOfTheComposedOne) {
   EXPECT_LE(difference(gradient.to(places_dtype()), expected_gradient), tolerance());
 }
 
-// A bias added to qkv has the gradient that it would have if the addition gave it.
+// A bias that was added to qkv as a constant has the gradient that it would have if the addition gave it, whether qkv
+// has one or not.
 TEST_P(AttentionOp, GivesTheGradientOfABiasOfQkv) {
   torch::manual_seed(7);
   const Tensor rows = torch::randn({batch, time_steps, heads * 3 * head}, torch::kFloat64).to(dtype());
   const Tensor bias = torch::randn({heads * 3 * head}, torch::kFloat64).to(places_dtype()).set_requires_grad(true);
   const AttentionPlaces places = places_of(kind(), places_dtype());
-  const auto shaped = [](const Tensor& qkv) { return qkv.view({batch, time_steps, heads, 3, head}); };
-  const Tensor qkv = shaped((rows + bias.detach()).to(dtype())).detach().requires_grad_(true);
+  const Tensor qkv = (rows + bias.detach()).to(dtype()).view({batch, time_steps, heads, 3, head});
   const Tensor weights = torch::randn({batch, time_steps, heads * head}, places_dtype());
   const auto gradient = [&](const Tensor& out) {
     return torch::autograd::grad({(out.to(places_dtype()) * weights).sum()}, {bias})[0];
   };
-  const Tensor added = shaped(qkv.detach().view_as(rows).to(places_dtype()) + (bias - bias.detach()));
-  const Tensor expected = gradient(composed_causal_attention(added, places));
-  const Tensor given = gradient(causal_attention(qkv, places, bias));
-  EXPECT_EQ(given.scalar_type(), places_dtype());
-  EXPECT_LE(difference(given, expected), tolerance());
+  const Tensor added = rows.to(places_dtype()) + (qkv.view_as(rows) - rows).to(places_dtype()) + (bias - bias.detach());
+  const Tensor expected = gradient(composed_causal_attention(added.view(qkv.sizes()), places));
+  for (const bool frozen : {false, true}) {
+    const Tensor given = gradient(causal_attention(qkv.detach().requires_grad_(!frozen), places, bias));
+    EXPECT_EQ(given.scalar_type(), places_dtype());
+    EXPECT_LE(difference(given, expected), tolerance());
+  }
+  const Tensor exact = qkv.to(places_dtype());
+  EXPECT_LE(difference(gradient(composed_causal_attention(exact, places, bias)), expected), tolerance());
 }
 
 TEST_P(AttentionOp, WithoutGradientIsTheSame) {

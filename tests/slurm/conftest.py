@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pandas
 import pytest
-from sandbox import BatchJob, Sandbox, run, wait_until
+from sandbox import BatchJob, Sandbox, run
+from waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))

@@ -9,8 +9,12 @@ import re
 import signal
 import socket
 import subprocess
-import time
+import sys
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
+
+from waiting import wait_until
 
 CONFIGURATION = """
 ClusterName=recite
@@ -44,14 +48,6 @@ PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF
 """
 # cred_expire: how long a job that was put back into the queue waits there at least (120 s by default).
 # SlurmdTimeout: how long a node is silent before its jobs are put back into the queue (300 s by default).
-
-
-def wait_until(condition, seconds: float, what) -> None:
-    """`what()` tells, in case of failure, how things stand."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"did not happen in {seconds} s:\n{what()}"
-        time.sleep(0.05)
 
 
 def run(*command, check: bool = True, **options) -> str:

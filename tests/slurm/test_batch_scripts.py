@@ -4,7 +4,8 @@ import os
 import signal
 
 import pytest
-from sandbox import run, wait_until
+from sandbox import run
+from waiting import wait_until
 
 STEPS = 5000
 RESUMABLE = [f"--train.steps={STEPS}", "--run.checkpoint_every=0.1 s"]

@@ -13,8 +13,12 @@ import h5py
 import pandas
 import pytest
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
+
+from waiting import wait_until
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "tests/support"))
+
 # cuda: the same sweeps on a GPU, where groups train over NCCL.
 DEVICE = os.environ.get("RECITE_TEST_DEVICE", "cpu")
 
@@ -135,18 +139,6 @@ class Sweep:
 
     def kill_worker(self, rank: int) -> None:
         os.kill(self.worker_pids()[rank], signal.SIGKILL)
-
-
-def wait_until(condition, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if condition():
-                return
-        except (OSError, KeyError):
-            pass    # the file is not there yet
-        time.sleep(0.02)
-    raise AssertionError(f"did not happen in {seconds} s")
 
 
 @pytest.fixture

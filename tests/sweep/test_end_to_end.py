@@ -6,7 +6,8 @@ import subprocess
 import time
 
 import pytest
-from conftest import ROOT, wait_until
+from conftest import ROOT
+from waiting import wait_until
 
 TWO_MODELS = "model = hard_alibi\nmodel = lstm\ntask = copy"
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import tiny_models
-from conftest import DEVICE, ROOT, Run, wait_until
+from conftest import DEVICE, ROOT, Run
+from waiting import wait_until
 
 SWEEP = """
 [sweep]
