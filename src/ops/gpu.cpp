@@ -160,18 +160,6 @@ torch::Tensor skinny_product_gelu(const torch::Tensor& x, const torch::Tensor& w
   return skinny(x, weight, {}, gelu_bias);
 }
 
-torch::Tensor column_sums(const torch::Tensor& given) {
-  constexpr int64_t multiple = 8;
-  if (given.scalar_type() != torch::kBFloat16 || given.size(1) % multiple != 0)
-    return given.sum(0, /*keepdim=*/false, torch::kFloat32);
-  const torch::Tensor dy = given.stride(0) % multiple == 0 ? given : given.contiguous();
-  const kernels::ColumnSumsShape shape{dy.size(0), dy.size(1), dy.stride(0)};
-  torch::Tensor sums = torch::empty({dy.size(1)}, dy.options().dtype(torch::kFloat32));
-  const torch::Tensor work = workspace(kernels::column_sums_workspace_bytes(shape), dy);
-  kernels::column_sums_cuda(shape, read_only<__nv_bfloat16>(dy), data<float>(sums), work.mutable_data_ptr(), stream());
-  return sums;
-}
-
 torch::Tensor put_rows(const torch::Tensor& rows, const torch::Tensor& at, torch::IntArrayRef shape) {
   torch::Tensor to = torch::empty(shape, rows.options());
   const int64_t width = shape.back();

@@ -93,9 +93,6 @@ torch::Tensor skinny_product(const torch::Tensor& x, const torch::Tensor& weight
 // GELU of that without a bias, rounded, plus gelu_bias (O), float32.
 torch::Tensor skinny_product_gelu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& gelu_bias);
 
-// (O), float32: the sums of the columns of dy (M, O), whose rows are one stride apart; of bf16 by kernels/rows.
-torch::Tensor column_sums(const torch::Tensor& dy);
-
 // Of kernels/rows/rows_cuda.h: zeros of `shape` (.., D), but rows (M, D), contiguous, at places `at` (M) of it.
 torch::Tensor put_rows(const torch::Tensor& rows, const torch::Tensor& at, torch::IntArrayRef shape);
 // The gradient (V, D), of the type of dy (.., D), of an embedding; both contiguous.

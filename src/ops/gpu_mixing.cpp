@@ -5,6 +5,7 @@
 
 #include "kernels/attention/attention_cuda.h"
 #include "kernels/causal_conv1d/causal_conv1d_cuda.h"
+#include "kernels/rows/rows_cuda.h"
 #include "kernels/selective_scan/selective_scan_cuda.h"
 #include "ops/gpu.h"
 #include "ops/gpu_tensors.h"
@@ -25,6 +26,7 @@ unsigned* attention_items_taken() {
   if (!counter.defined()) counter = torch::zeros({1}, torch::TensorOptions(stream.device()).dtype(torch::kInt32));
   return reinterpret_cast<unsigned*>(counter.mutable_data_ptr<int32_t>());
 }
+
 // A (B, T, width) tensor whose rows are one stride apart, as it is or copied.
 torch::Tensor by_rows(const torch::Tensor& tensor) {
   if (!tensor.defined()) return tensor;
@@ -68,6 +70,21 @@ kernels::AttentionPosition<float> pointers(const AttentionPlaces& places) {
           .window = read_only<int64_t>(places.window),
           .twice_from = places.twice_from};
 }
+
+// (3 * H * head), float32, of dqkv (B, T, H, 3, head), contiguous.
+torch::Tensor sums_over_tokens(const torch::Tensor& dqkv) {
+  constexpr int64_t multiple = 8;
+  const torch::Tensor rows = dqkv.flatten(0, 1).flatten(1);
+  const kernels::ColumnSumsShape shape{rows.size(0), rows.size(1), rows.size(1)};
+  if (rows.scalar_type() != torch::kBFloat16 || shape.columns % multiple != 0)
+    return rows.sum(0, /*keepdim=*/false, torch::kFloat32);
+  torch::Tensor sums = torch::empty({shape.columns}, rows.options().dtype(torch::kFloat32));
+  const torch::Tensor work = workspace(kernels::column_sums_workspace_bytes(shape), rows);
+  kernels::column_sums_cuda(shape, read_only<__nv_bfloat16>(rows), data<float>(sums), work.mutable_data_ptr(),
+                            stream());
+  return sums;
+}
+
 }  // namespace
 
 torch::Tensor attention_forward(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& log_sum) {
@@ -84,13 +101,12 @@ torch::Tensor attention_forward(const torch::Tensor& qkv, const AttentionPlaces&
 AttentionGradients attention_backward(const torch::Tensor& qkv, const AttentionPlaces& places, const torch::Tensor& out,
                                       const torch::Tensor& log_sum, const torch::Tensor& dout, bool with_bias) {
   const kernels::AttentionShape shape = shape_of(qkv);
-  const int64_t width = 3 * shape.heads * shape.head;
   AttentionGradients d{torch::empty_like(qkv), {}};
   torch::Tensor delta = torch::empty_like(log_sum), shares;
   with_attention_element(qkv, [&](auto type) {
     using Element = decltype(type);
     if (with_bias && kernels::gives_attention_gradient_sums<Element>(shape)) {
-      d.bias = torch::empty({width}, log_sum.options());
+      d.bias = torch::empty({3 * shape.heads * shape.head}, log_sum.options());
       shares = torch::empty({kernels::attention_gradient_sums_workspace(shape)}, log_sum.options());
     }
     kernels::attention_backward_cuda(shape, pointers(places), read_only<Element>(qkv), read_only<Element>(out),
@@ -98,7 +114,7 @@ AttentionGradients attention_backward(const torch::Tensor& qkv, const AttentionP
                                      data<float>(delta), {data<float>(d.bias), data<float>(shares)},
                                      attention_items_taken(), stream());
   });
-  if (with_bias && !d.bias.defined()) d.bias = column_sums(d.qkv.view({-1, width}));
+  if (with_bias && !d.bias.defined()) d.bias = sums_over_tokens(d.qkv);
   return d;
 }
 
@@ -207,4 +223,5 @@ void conv_backward(const torch::Tensor& given, const torch::Tensor& weight, cons
                                          data<float>(d.weight), data<float>(d.bias), work.mutable_data_ptr(), stream());
   });
 }
+
 }  // namespace recite::gpu
