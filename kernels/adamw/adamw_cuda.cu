@@ -113,44 +113,39 @@ struct AdamWPack {
     for (int k = 0; k < 4; ++k)
       step.apply(factor * gradients.values[k], weights.values[k], first.values[k], second.values[k]);
   }
-  __device__ void store(const AdamWBuffers& buffers, int64_t i, bool clear_gradients) const {
+  __device__ void store(const AdamWBuffers& buffers, int64_t i) const {
     reinterpret_cast<Floats*>(buffers.weights)[i] = weights;
     reinterpret_cast<Floats*>(buffers.first_moments)[i] = first;
     reinterpret_cast<Floats*>(buffers.second_moments)[i] = second;
-    if (clear_gradients) reinterpret_cast<Floats*>(buffers.gradients)[i] = Floats{};
     if (buffers.rounded_weights) store_pack(weights.values, buffers.rounded_weights + 4 * i, 0, 4);
   }
 };
 
 template <int Packs>
-__device__ void update_packs(const Update& step, float factor, const AdamWBuffers& buffers, int64_t i, int64_t stride,
-                             bool clear_gradients) {
+__device__ void update_packs(const Update& step, float factor, const AdamWBuffers& buffers, int64_t i, int64_t stride) {
   AdamWPack packs[Packs];
 #pragma unroll
   for (int k = 0; k < Packs; ++k) packs[k].load(buffers, i + k * stride);
 #pragma unroll
   for (int k = 0; k < Packs; ++k) {
     packs[k].update(step, factor);
-    packs[k].store(buffers, i + k * stride, clear_gradients);
+    packs[k].store(buffers, i + k * stride);
   }
 }
 
-__device__ void update_one(const Update& step, float factor, const AdamWBuffers& buffers, int64_t i,
-                           bool clear_gradients) {
+__device__ void update_one(const Update& step, float factor, const AdamWBuffers& buffers, int64_t i) {
   step.apply(factor * buffers.gradients[i], buffers.weights[i], buffers.first_moments[i], buffers.second_moments[i]);
-  if (clear_gradients) buffers.gradients[i] = 0;
   if (buffers.rounded_weights) buffers.rounded_weights[i] = from_float<__nv_bfloat16>(buffers.weights[i]);
 }
 
-__global__ __launch_bounds__(threads) void adamw(const Update step, const AdamWBuffers buffers, int64_t size,
-                                                 bool clear_gradients) {
+__global__ __launch_bounds__(threads) void adamw(const Update step, const AdamWBuffers buffers, int64_t size) {
   const float factor = step.factor();
   const int64_t count = size / 4, stride = static_cast<int64_t>(gridDim.x) * threads;
   int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x;
-  if (i < size % 4) update_one(step, factor, buffers, 4 * count + i, clear_gradients);
+  if (i < size % 4) update_one(step, factor, buffers, 4 * count + i);
   for (; i + (adamw_packs - 1) * stride < count; i += adamw_packs * stride)
-    update_packs<adamw_packs>(step, factor, buffers, i, stride, clear_gradients);
-  for (; i < count; i += stride) update_packs<1>(step, factor, buffers, i, stride, clear_gradients);
+    update_packs<adamw_packs>(step, factor, buffers, i, stride);
+  for (; i < count; i += stride) update_packs<1>(step, factor, buffers, i, stride);
 }
 
 // Blocks of one pack for each thread, at most so many.
@@ -181,7 +176,7 @@ void squared_norm_cuda(const float* gradients, int64_t size, double* sum, void* 
 }
 
 void adamw_cuda(const AdamWStep& step, const AdamWBuffers& buffers, int64_t size, const double* squared_norm,
-                bool clear_gradients, cudaStream_t stream) {
+                cudaStream_t stream) {
   constexpr const char* what = "AdamW";
   check_buffers(what, size, buffers.weights, buffers.gradients, buffers.first_moments, buffers.second_moments,
                 buffers.rounded_weights);
@@ -189,7 +184,7 @@ void adamw_cuda(const AdamWStep& step, const AdamWBuffers& buffers, int64_t size
     throw std::invalid_argument("AdamW on the GPU: an update below 1, or a divisor that is not positive");
   if (step.limit > 0 && !squared_norm) throw std::invalid_argument("AdamW on the GPU: a limit without a norm");
   launch(what, adamw, dim3(blocks_of(size, most_adamw_blocks)), threads, 0, stream, update_of(step, squared_norm),
-         buffers, size, clear_gradients);
+         buffers, size);
 }
 
 }  // namespace recite::kernels

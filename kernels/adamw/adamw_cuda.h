@@ -34,14 +34,15 @@ struct AdamWStep {
 };
 
 struct AdamWBuffers {
-  float *weights, *gradients, *first_moments, *second_moments;
+  float* weights;
+  const float* gradients;
+  float *first_moments, *second_moments;
   __nv_bfloat16* rounded_weights = nullptr;  // of the new ones; null: not wanted
 };
 
 // One pass, in place. squared_norm: that of all gradients (not only of this buffer's, should there be others), in
-// device memory; it may be null without a limit. Clears the gradients for the next step, or leaves them as they are. A
-// norm that is not finite clips nothing: who reads it later knows.
+// device memory; it may be null without a limit. A norm that is not finite clips nothing: who reads it later knows.
 void adamw_cuda(const AdamWStep& step, const AdamWBuffers& buffers, int64_t size, const double* squared_norm,
-                bool clear_gradients, cudaStream_t stream);
+                cudaStream_t stream);
 
 }  // namespace recite::kernels

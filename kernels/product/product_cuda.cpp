@@ -261,9 +261,9 @@ void product_cuda(const ProductShape& shape, const ProductInputs& in, __nv_bfloa
   products_of_this_device(/*make=*/true)->multiply(shape, in, c, /*adds=*/false, stream);
 }
 
-void add_product_cuda(const ProductShape& shape, const __nv_bfloat16* a, const __nv_bfloat16* b, float* c,
-                      cudaStream_t stream) {
-  products_of_this_device(/*make=*/true)->multiply(shape, {a, b}, c, /*adds=*/true, stream);
+void product_cuda(const ProductShape& shape, const __nv_bfloat16* a, const __nv_bfloat16* b, float* c, bool adds,
+                  cudaStream_t stream) {
+  products_of_this_device(/*make=*/true)->multiply(shape, {a, b}, c, adds, stream);
 }
 
 void clear_product_counters_at_once(cudaGraph_t graph) {

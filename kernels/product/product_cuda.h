@@ -1,6 +1,6 @@
 // Matrix products on a GPU, by cuBLASLt with algorithms of our choice.
 //
-//   C = op(A) op(B) + bias + addend, in bf16        or        C += op(A) op(B), in float32
+//   C = op(A) op(B) + bias + addend, in bf16        or        C = op(A) op(B), or C += op(A) op(B), in float32
 //
 // Matrices lie by rows, each row `stride` elements after the one before. Sums are float32.
 //
@@ -32,8 +32,9 @@ struct ProductInputs {
   const __nv_bfloat16* addend = nullptr;  // lies as C does, and may be C; or null
 };
 void product_cuda(const ProductShape& shape, const ProductInputs& in, __nv_bfloat16* c, cudaStream_t stream);
-void add_product_cuda(const ProductShape& shape, const __nv_bfloat16* a, const __nv_bfloat16* b, float* c,
-                      cudaStream_t stream);
+// `adds`: to what C holds, which counts for nothing without.
+void product_cuda(const ProductShape& shape, const __nv_bfloat16* a, const __nv_bfloat16* b, float* c, bool adds,
+                  cudaStream_t stream);
 
 // Of a graph that was captured with products, on the current device, before it is instantiated: some clear a counter
 // before they begin (product_counters.h), which it then does for all of them at once, at its begin. Throws

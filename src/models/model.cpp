@@ -61,25 +61,29 @@ torch::ScalarType Model::compute_dtype() const {
   return precision_ == Precision::bf16 ? torch::kBFloat16 : master_dtype();
 }
 
-torch::Tensor Model::copy_of(const torch::Tensor& weight) const {
-  const auto copy = copies_.find(weight.unsafeGetTensorImpl());
-  return copy == copies_.end() ? torch::Tensor() : copy->second;
+const RoundedWeight* Model::rounded(const torch::Tensor& weight) const {
+  const auto found = rounded_.find(weight.unsafeGetTensorImpl());
+  return found == rounded_.end() ? nullptr : &found->second;
+}
+
+const RoundedWeight* Model::rounded_for_product(const torch::Tensor& x, const torch::Tensor& weight) const {
+  const RoundedWeight* const found = torch::GradMode::is_enabled() ? rounded(weight) : nullptr;
+  return found && takes_product(x, found->copy) ? found : nullptr;
 }
 
 torch::Tensor Model::compute(const torch::Tensor& weight) const {
-  const torch::Tensor copy = copy_of(weight);
-  return copy.defined() ? rounded_weight(weight, copy) : weight.to(compute_dtype());
+  const RoundedWeight* const found = rounded(weight);
+  return found ? rounded_weight(*found) : weight.to(compute_dtype());
 }
 
 torch::Tensor Model::constant_of(const torch::Tensor& weight) const {
-  const torch::Tensor copy = copy_of(weight);
-  return copy.defined() ? copy : weight.detach().to(compute_dtype());
+  const RoundedWeight* const found = rounded(weight);
+  return found ? found->copy : weight.detach().to(compute_dtype());
 }
 
 torch::Tensor Model::linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) const {
-  const torch::Tensor copy = copy_of(weight), constant = bias.defined() ? constant_of(bias) : bias;
-  if (copy.defined() && torch::GradMode::is_enabled() && takes_product(x, copy))
-    return product(x, {weight, copy}, constant);
+  const torch::Tensor constant = bias.defined() ? constant_of(bias) : bias;
+  if (const RoundedWeight* const of = rounded_for_product(x, weight)) return product(x, *of, constant);
   if (!torch::GradMode::is_enabled()) return plain_product(x, compute(weight), constant);
   return torch::linear(x, compute(weight), constant);
 }
@@ -90,9 +94,7 @@ torch::Tensor Model::linear_gelu(const torch::Tensor& x, const torch::Tensor& we
 }
 
 ProductAndInput Model::linear_and_input(const torch::Tensor& x, const torch::Tensor& weight) const {
-  const torch::Tensor copy = copy_of(weight);
-  if (copy.defined() && torch::GradMode::is_enabled() && takes_product(x, copy))
-    return product_and_input(x, {weight, copy});
+  if (const RoundedWeight* const of = rounded_for_product(x, weight)) return product_and_input(x, *of);
   return {linear(x, weight), x};
 }
 
@@ -101,8 +103,9 @@ void Model::watch(const ForwardContext& context, const torch::Tensor& x, const t
   x.register_hook([tell = context.gradients_complete, parameter](const torch::Tensor&) { tell(parameter); });
 }
 
-void Model::read_copy(size_t p, const torch::Tensor& copy) {
-  copies_[parameters_.at(p).tensor.unsafeGetTensorImpl()] = copy;
+void Model::read_copy(size_t p, const torch::Tensor& copy, const torch::Tensor& gradient) {
+  const torch::Tensor& weight = parameters_.at(p).tensor;
+  rounded_[weight.unsafeGetTensorImpl()] = {weight, copy, gradient};
 }
 
 int64_t Model::parameter_count() const {

@@ -85,8 +85,8 @@ class Model {
   // The precision that forward passes compute in.
   torch::ScalarType compute_dtype() const;
   // From now on they read `copy` (compute_dtype(), the parameter's shape) in place of rounding parameter p; who gives
-  // it keeps it up to date.
-  void read_copy(size_t p, const torch::Tensor& copy);
+  // it keeps it up to date. `gradient`: memory for the parameter's, or undefined (ops/rounded_weight.h).
+  void read_copy(size_t p, const torch::Tensor& copy, const torch::Tensor& gradient);
 
   // Gives every weight its initial value: parameter p's come from the streams (initial_weight, seed, p, ...).
   void initialise(uint64_t seed);
@@ -121,8 +121,9 @@ class Model {
   Precision precision_;
 
  private:
-  // Of the weight, or undefined.
-  torch::Tensor copy_of(const torch::Tensor& weight) const;
+  const RoundedWeight* rounded(const torch::Tensor& weight) const;  // null: no copy of it is read
+  // The one that product() takes with x; null: none, or no backward follows.
+  const RoundedWeight* rounded_for_product(const torch::Tensor& x, const torch::Tensor& weight) const;
   torch::Tensor constant_of(const torch::Tensor& weight) const;  // as compute(), but without a gradient
   torch::Tensor add_weight(const std::string& name, torch::IntArrayRef shape, torch::ScalarType dtype, Initial initial);
 
@@ -130,7 +131,7 @@ class Model {
   ModelUse use_;
   std::vector<Parameter> parameters_;
   std::vector<Initial> initial_;  // of each parameter
-  std::unordered_map<const c10::TensorImpl*, torch::Tensor> copies_;
+  std::unordered_map<const c10::TensorImpl*, RoundedWeight> rounded_;
 };
 
 // Builds the model with the initial weights named by `seed`, the same on every rank. `vocabulary` = tokens of the task.

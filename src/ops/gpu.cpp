@@ -135,15 +135,17 @@ torch::Tensor product_input_gradient(const torch::Tensor& dy, const torch::Tenso
   return dx;
 }
 
-void add_product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& gradient) {
-  kernels::add_product_cuda({.rows = dy.size(1),
-                             .columns = x.size(1),
-                             .inner = dy.size(0),
-                             .a_transposed = true,
-                             .a_stride = dy.stride(0),
-                             .b_stride = x.stride(0),
-                             .c_stride = gradient.stride(0)},
-                            read_only<__nv_bfloat16>(dy), read_only<__nv_bfloat16>(x), data<float>(gradient), stream());
+void product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& gradient,
+                             bool adds) {
+  kernels::product_cuda({.rows = dy.size(1),
+                         .columns = x.size(1),
+                         .inner = dy.size(0),
+                         .a_transposed = true,
+                         .a_stride = dy.stride(0),
+                         .b_stride = x.stride(0),
+                         .c_stride = gradient.stride(0)},
+                        read_only<__nv_bfloat16>(dy), read_only<__nv_bfloat16>(x), data<float>(gradient), adds,
+                        stream());
 }
 
 bool takes_skinny_product(const torch::Tensor& x, const torch::Tensor& weight) {
@@ -216,11 +218,10 @@ torch::Tensor squared_norm(const torch::Tensor& numbers) {
 void adamw(const AdamWTensors& tensors, const AdamWScalars& step, const torch::Tensor& squared_norm) {
   const kernels::AdamWStep of{step.learning_rate, step.weight_decay, step.t,     step.divisor,
                               step.limit,         step.beta1,        step.beta2, step.epsilon};
-  const kernels::AdamWBuffers buffers{data<float>(tensors.weights), data<float>(tensors.gradients),
+  const kernels::AdamWBuffers buffers{data<float>(tensors.weights), read_only<float>(tensors.gradients),
                                       data<float>(tensors.first_moments), data<float>(tensors.second_moments),
                                       data<__nv_bfloat16>(tensors.copies)};
-  kernels::adamw_cuda(of, buffers, tensors.weights.numel(), read_only<double>(squared_norm),
-                      /*clear_gradients=*/true, stream());
+  kernels::adamw_cuda(of, buffers, tensors.weights.numel(), read_only<double>(squared_norm), stream());
 }
 
 }  // namespace recite::gpu

@@ -83,8 +83,8 @@ GeluGradients bias_gelu_backward(const torch::Tensor& u, const torch::Tensor& bi
 torch::Tensor product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
 // dy (M, O) times weight (O, I), plus `addend` (M, I) where defined: (M, I).
 torch::Tensor product_input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, const torch::Tensor& addend);
-// Adds the transpose of dy (M, O) times x (M, I) to `gradient` (O, I), float32.
-void add_product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& gradient);
+// The transpose of dy (M, O) times x (M, I): writes it to `gradient` (O, I), float32, or adds it to what that holds.
+void product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& gradient, bool adds);
 
 // The first of these for at most as many rows as kernels/product/skinny_product_cuda.h takes, of bf16 or float16;
 // weight contiguous.
@@ -111,7 +111,7 @@ torch::Tensor dropout_mask(const torch::Tensor& places, int64_t time, int64_t wi
 
 // () float64: of float32 numbers.
 torch::Tensor squared_norm(const torch::Tensor& numbers);
-// The update of kernels/adamw/adamw_cuda.h, of flat float32 buffers, in place; it leaves gradients of zero.
+// The update of kernels/adamw/adamw_cuda.h, of flat float32 buffers, in place.
 struct AdamWTensors {
   torch::Tensor weights, gradients, first_moments, second_moments;
   torch::Tensor copies;  // bf16, or undefined

@@ -26,10 +26,11 @@ class ProductFunction : public torch::autograd::Function<ProductFunction> {
  public:
   // The product and x.
   static tensor_list forward(AutogradContext* context, torch::Tensor x, torch::Tensor weight, torch::Tensor copy,
-                             std::optional<torch::Tensor> constant) {
+                             torch::Tensor gradient, std::optional<torch::Tensor> constant) {
     context->set_materialize_grads(false);
     const torch::Tensor rows = rows_of(x);
     context->save_for_backward({rows, weight, copy});
+    context->saved_data["gradient"] = gradient;  // not checked for what is written to it meanwhile
     context->saved_data["shape"] = x.sizes().vec();
     if constexpr (gpu::built) {
       const torch::Tensor y = gpu::product(rows, copy, constant.value_or(torch::Tensor()));
@@ -40,19 +41,21 @@ class ProductFunction : public torch::autograd::Function<ProductFunction> {
 
   static tensor_list backward(AutogradContext* context, tensor_list gradients) {
     const tensor_list saved = context->get_saved_variables();
-    torch::Tensor weight = saved[1], dx = gradients[1];
+    const RoundedWeight weight{saved[1], saved[2], context->saved_data["gradient"].toTensor()};
+    torch::Tensor dx = gradients[1];
     if constexpr (gpu::built) {
       if (gradients[0].defined()) {
         const torch::Tensor dy = rows_of(gradients[0]);
-        gpu::add_product_weight_gradient(dy, saved[0], weight.mutable_grad());
+        const bool adds = weight.has_gradient();
+        gpu::product_weight_gradient(dy, saved[0], weight.weight.grad(), adds);
         if (context->needs_input_grad(0)) {
           const torch::Tensor others = dx.defined() ? dx.reshape({-1, dx.size(-1)}).contiguous() : dx;
-          dx = gpu::product_input_gradient(dy, saved[2], others).view(context->saved_data["shape"].toIntVector());
+          dx = gpu::product_input_gradient(dy, weight.copy, others).view(context->saved_data["shape"].toIntVector());
         }
       }
     }
     const torch::Tensor none;
-    return {dx, none, none, none};
+    return {dx, none, none, none, none};
   }
 };
 
@@ -80,7 +83,7 @@ torch::Tensor product(const torch::Tensor& x, const RoundedWeight& weight, const
 }
 
 ProductAndInput product_and_input(const torch::Tensor& x, const RoundedWeight& weight, const torch::Tensor& constant) {
-  const tensor_list both = ProductFunction::apply(x, weight.weight, weight.copy,
+  const tensor_list both = ProductFunction::apply(x, weight.weight, weight.copy, weight.gradient,
                                                   constant.defined() ? std::optional(constant) : std::nullopt);
   return {both[0], both[1]};
 }

@@ -3,19 +3,16 @@
 
 #include <torch/torch.h>
 
-namespace recite {
+#include "ops/rounded_weight.h"
 
-struct RoundedWeight {
-  torch::Tensor weight;  // float32
-  torch::Tensor copy;    // bf16
-};
+namespace recite {
 
 // Whether product() takes them: on a GPU, with sizes and strides that are multiples of 16 bytes.
 bool takes_product(const torch::Tensor& x, const torch::Tensor& copy);
 
 // x (..., I), bf16, times the transpose of weight (O, I), plus a constant (O), bf16, where defined: as torch::linear of
-// the copy, for a pass that is followed by its backward. The weight's gradient is added, in float32, to weight.grad(),
-// which must be there, by the product itself; the constant has none.
+// the copy, for a pass that is followed by its backward. The weight's gradient is written, or added to the one that is
+// there, in float32 by the product itself; the constant has none.
 torch::Tensor product(const torch::Tensor& x, const RoundedWeight& weight, const torch::Tensor& constant);
 
 // The same, and x again for what else reads it: the gradient from there is added by the product of x's own.

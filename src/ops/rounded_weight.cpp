@@ -9,24 +9,40 @@ using torch::autograd::tensor_list;
 
 class RoundedWeightFunction : public torch::autograd::Function<RoundedWeightFunction> {
  public:
-  static torch::Tensor forward(AutogradContext* context, torch::Tensor weight, torch::Tensor copy) {
+  static torch::Tensor forward(AutogradContext* context, torch::Tensor weight, torch::Tensor copy,
+                               std::optional<torch::Tensor> gradient) {
     context->save_for_backward({weight});
+    context->saved_data["gradient"] =
+        gradient.value_or(torch::Tensor());  // not checked for what is written to it meanwhile
     return copy.view_as(copy);
   }
 
   static tensor_list backward(AutogradContext* context, tensor_list gradients) {
-    torch::Tensor weight = context->get_saved_variables()[0];
-    if (!weight.grad().defined()) return {gradients[0].to(weight.scalar_type()), torch::Tensor()};
-    weight.mutable_grad().add_(gradients[0]);
-    return {torch::Tensor(), torch::Tensor()};
+    const RoundedWeight of{context->get_saved_variables()[0], {}, context->saved_data["gradient"].toTensor()};
+    torch::Tensor made;  // for autograd to add
+    if (!of.gradient.defined())
+      made = gradients[0].to(of.weight.scalar_type());
+    else if (of.has_gradient())
+      of.weight.grad().add_(gradients[0]);
+    else
+      of.gradient.copy_(gradients[0]);
+    return {made, {}, {}};
   }
 };
 
 }  // namespace
 
-torch::Tensor rounded_weight(const torch::Tensor& weight, const torch::Tensor& copy) {
-  if (!torch::GradMode::is_enabled() || !weight.requires_grad()) return copy;
-  return RoundedWeightFunction::apply(weight, copy);
+bool RoundedWeight::has_gradient() const {
+  if (weight.grad().defined()) return true;
+  torch::Tensor(weight).mutable_grad() = gradient;
+  return false;
+}
+
+torch::Tensor rounded_weight(const RoundedWeight& weight) {
+  if (!torch::GradMode::is_enabled() || !weight.weight.requires_grad()) return weight.copy;
+  const torch::Tensor& gradient = weight.gradient;
+  return RoundedWeightFunction::apply(weight.weight, weight.copy,
+                                      gradient.defined() ? std::optional(gradient) : std::nullopt);
 }
 
 }  // namespace recite

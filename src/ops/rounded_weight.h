@@ -1,12 +1,21 @@
-// A weight that forward passes read from a copy in a lower precision.
+// Weights that forward passes read from copies in a lower precision.
 #pragma once
 
 #include <torch/torch.h>
 
 namespace recite {
 
-// `copy`, the weight rounded; its gradient is added to the weight's own (weight.grad(), when there is one already, in
-// one pass and in the weight's precision).
-torch::Tensor rounded_weight(const torch::Tensor& weight, const torch::Tensor& copy);
+struct RoundedWeight {
+  torch::Tensor weight;  // float32 or float64
+  torch::Tensor copy;
+  torch::Tensor gradient;  // as the weight: memory for weight.grad(); undefined: who makes that sees to its own
+
+  // For what makes a gradient of the weight in that memory, or adds it to one: true if there is one, weight.grad().
+  // Else that is `gradient` from now on, which must be written: what it holds counts for nothing.
+  bool has_gradient() const;
+};
+
+// The copy, for a pass with a backward: the weight's gradient is made of the copy's in one pass over them.
+torch::Tensor rounded_weight(const RoundedWeight& weight);
 
 }  // namespace recite

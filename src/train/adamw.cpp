@@ -27,7 +27,6 @@ void AdamW::update(const torch::Tensor& weights, const torch::Tensor& gradients,
   const torch::Tensor t = torch::full({}, static_cast<double>(step.t), weights.options().dtype(torch::kFloat32));
   at::_fused_adamw_({weights}, {gradients}, {first_moments_}, {second_moments_}, /*max_exp_avg_sqs=*/{}, {t},
                     step.learning_rate, beta1, beta2, weight_decay_, epsilon, /*amsgrad=*/false, /*maximize=*/false);
-  gradients.zero_();
   if (copies.defined()) torch::Tensor(copies).copy_(weights);
 }
 

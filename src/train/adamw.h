@@ -26,9 +26,9 @@ class AdamW {
   // Moments of zero, laid out like `weights`.
   AdamW(const torch::Tensor& weights, double weight_decay);
 
-  // In place; the gradients are zero afterwards. squared_norm: () float64, of the gradients as they are; needed with a
-  // limit. `copies`: the new weights rounded to its type, or undefined. On a GPU one kernel does all, and the host
-  // waits for nothing.
+  // In place; what the gradients hold afterwards counts for nothing. squared_norm: () float64, of the gradients as they
+  // are; needed with a limit. `copies`: the new weights rounded to its type, or undefined. On a GPU one kernel does
+  // all, and the host waits for nothing.
   void update(const torch::Tensor& weights, const torch::Tensor& gradients, const AdamWStep& step,
               const torch::Tensor& squared_norm = {}, const torch::Tensor& copies = {});
 

@@ -1,5 +1,7 @@
 #include "train/flat_parameters.h"
 
+#include <algorithm>
+#include <stdexcept>
 #include <utility>
 
 #include "ops/gpu.h"
@@ -34,34 +36,54 @@ FlatParameters::FlatParameters(Model& model) {
     own.copy_(tensor);
     tensor.set_data(own);
     tensor.mutable_grad() = part(gradients_, p);
-    if (tensor.dim() == 1) vectors_.push_back({tensor, tensor.grad()});
-    if (copies_.defined()) model.read_copy(p, part(copies_, p));
+    parts_.push_back({tensor, tensor.grad()});
+    if (copies_.defined()) model.read_copy(p, part(copies_, p), tensor.dim() > 1 ? tensor.grad() : torch::Tensor());
   }
   refresh_copies();
 }
 
-void FlatParameters::add_vector_gradients_at_once(const std::function<void()>& backward) {
+void FlatParameters::accumulate_gradients(bool first, const std::function<void()>& backward) {
   struct PutBack {
-    std::vector<Vector>& vectors;
+    std::vector<Gradient>& parts;
     ~PutBack() {
-      for (Vector& vector : vectors) vector.parameter.mutable_grad() = vector.gradient;
+      for (Gradient& of : parts) of.parameter.mutable_grad() = of.part;
     }
-  } const put_back{vectors_};
-  for (Vector& vector : vectors_) vector.parameter.mutable_grad().reset();
+  } const put_back{parts_};
+  // Without copies it is autograd that makes the matrices' gradients: it adds each where it belongs, or leaves all
+  // where they are made, a second buffer's memory.
+  adds_ = !first || !copies_.defined();
+  if (first && adds_) gradients_.zero_();
+  for (Gradient& of : parts_)
+    if (!adds_ || of.parameter.dim() == 1) of.parameter.mutable_grad().reset();
   backward();
-  add_vector_gradients_so_far();
+  gather_gradients();
+  const auto has_none = [](const Gradient& of) { return !of.parameter.grad().defined(); };
+  if (!adds_ && std::any_of(parts_.begin(), parts_.end(), has_none))
+    throw std::logic_error("a backward pass without a gradient of each parameter");
 }
 
-void FlatParameters::add_vector_gradients_so_far() {
+// What was brought once is added to in the buffer, should the pass make more of it.
+void FlatParameters::gather_gradients() {
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> to, from;
-  for (Vector& vector : vectors_) {
-    torch::Tensor& made = vector.parameter.mutable_grad();
-    if (!made.defined() || made.is_same(vector.gradient)) continue;
-    to.push_back(vector.gradient);
-    from.push_back(std::exchange(made, torch::Tensor()));
+  for (Gradient& of : parts_) {
+    torch::Tensor& made = of.parameter.mutable_grad();
+    if (!made.defined() || made.data_ptr() == of.part.data_ptr()) continue;
+    to.push_back(of.part);
+    from.push_back(std::exchange(made, of.part));
   }
-  if (!to.empty()) at::_foreach_add_(to, from);
+  if (to.empty()) return;
+  if (adds_)
+    at::_foreach_add_(to, from);
+  else
+    at::_foreach_copy_(to, from);
+}
+
+const torch::Tensor& FlatParameters::gradient_of(const torch::Tensor& parameter) const {
+  const auto found =
+      std::find_if(parts_.begin(), parts_.end(), [&](const Gradient& of) { return of.parameter.is_same(parameter); });
+  if (found == parts_.end()) throw std::logic_error("the gradient of another model's parameter");
+  return found->part;
 }
 
 void FlatParameters::refresh_copies() const {

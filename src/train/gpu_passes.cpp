@@ -20,8 +20,8 @@ namespace {
 namespace memory = c10::cuda::CUDACachingAllocator;
 using Kind = std::vector<int64_t>;
 
-Kind kind_of(const TrainingInputs& inputs, bool calls) {
-  return {inputs.tokens.size(0), inputs.tokens.size(1), inputs.answers.places.size(0), calls};
+Kind kind_of(const TrainingInputs& inputs, int work) {
+  return {inputs.tokens.size(0), inputs.tokens.size(1), inputs.answers.places.size(0), work};
 }
 
 struct DestroyGraph {
@@ -130,8 +130,8 @@ GpuPasses::~GpuPasses() = default;
 
 size_t GpuPasses::recorded() const { return state_->recorded(); }
 
-void GpuPasses::run(const TrainingInputs& inputs, bool calls, const Work& work) {
-  Pass& pass = state_->passes[kind_of(inputs, calls)];
+void GpuPasses::run(const TrainingInputs& inputs, int kind, const Work& work) {
+  Pass& pass = state_->passes[kind_of(inputs, kind)];
   std::optional<kernels::ProductTiming> timing;
   if (pass.runs == 1) timing.emplace();
   if (state_->record_passes) {

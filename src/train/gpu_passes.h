@@ -5,7 +5,7 @@
 
 namespace recite {
 
-// The first pass of a kind, which is the inputs' shape and whether calls are made, runs as it is; in the second, the
+// The first pass of a kind, which is the work's and the inputs' shape, runs as it is; in the second, the
 // products of new shapes are timed (kernels/product). Where passes are recorded the third is, and later ones repeat it,
 // on inputs copied to where its were; after most_recorded kinds further ones run as they are. Those passes share one
 // pool of memory.
@@ -18,7 +18,7 @@ class GpuPasses final : public Passes {
   GpuPasses(const GpuPasses&) = delete;
   GpuPasses& operator=(const GpuPasses&) = delete;
 
-  void run(const TrainingInputs& inputs, bool calls, const Work& work) override;
+  void run(const TrainingInputs& inputs, int kind, const Work& work) override;
   void between(const Call& call) override;
   size_t recorded() const override;
 

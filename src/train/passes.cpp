@@ -10,7 +10,7 @@ namespace {
 
 class CpuPasses final : public Passes {
  public:
-  void run(const TrainingInputs& inputs, bool /*calls*/, const Work& work) override { work(inputs); }
+  void run(const TrainingInputs& inputs, int /*kind*/, const Work& work) override { work(inputs); }
 };
 
 }  // namespace

@@ -17,8 +17,8 @@ class Passes {
 
   virtual ~Passes() = default;
   // `inputs` on the host. On a GPU the work is queued after the current stream's and before what follows on it.
-  // `calls`: whether the work makes calls with between().
-  virtual void run(const TrainingInputs& inputs, bool calls, const Work& work) = 0;
+  // `kind`: any number, the same for works alone that queue and call the same for inputs of the same shape.
+  virtual void run(const TrainingInputs& inputs, int kind, const Work& work) = 0;
   // For the work, from any thread: makes `call` between what is queued so far and what will be, now and in every pass
   // that repeats this one. What it queues after the stream that was current in run() comes after what is queued so far.
   virtual void between(const Call& call) { call(); }
@@ -27,9 +27,8 @@ class Passes {
 };
 
 // With `same_each_time`, passes on a GPU are recorded as CUDA graphs, cut where calls are made: hundreds of launches
-// become a few. Then all work with calls must queue and call the same for inputs of the same shape, and so must all
-// without; it must never wait for the device, and leave its results in memory that was there before. A call may do what
-// cannot be recorded. Recorded and not, a pass gives the same bits.
+// become a few. Then work must never wait for the device, and leave its results in memory that was there before. A call
+// may do what cannot be recorded. Recorded and not, a pass gives the same bits.
 std::unique_ptr<Passes> make_passes(torch::Device device, bool same_each_time);
 
 }  // namespace recite

@@ -72,8 +72,8 @@ struct Trainer::State {
   StepCounts count(const std::vector<Batch>& batches, bool vote_stop) const;
   // Forward and backward of this rank's rows, a micro batch at a time. The gradient is that of the SUM of the losses.
   void accumulate_gradients(const std::vector<Batch>& batches);
-  void pass(const Batch& batch, bool last);
-  void pass_over(const TrainingInputs& inputs, ForwardContext context);
+  void pass(const Batch& batch, bool first, bool last);
+  void pass_over(const TrainingInputs& inputs, bool first, ForwardContext context);
   // Begins to bring a step's sums to the host.
   void remember(const StepReport& report, double answer_tokens, const torch::Tensor& squared_norm);
   StepReport finish(const StartedStep& step) const;
@@ -177,38 +177,40 @@ StepCounts Trainer::State::count(const std::vector<Batch>& batches, bool vote_st
 
 void Trainer::State::accumulate_gradients(const std::vector<Batch>& batches) {
   loss.zero_();
-  for (const Batch& batch : batches)
-    if (batch.answer_tokens() > 0) pass(batch, &batch == &batches.back());
+  bool first = true;
+  for (const Batch& batch : batches) {
+    if (batch.answer_tokens() == 0) continue;
+    pass(batch, first, &batch == &batches.back());
+    first = false;
+  }
+  if (first) parameters.gradients().zero_();
 }
 
-void Trainer::State::pass(const Batch& batch, bool last) {
+void Trainer::State::pass(const Batch& batch, bool first, bool last) {
   ForwardContext context;
   context.training = true;
   context.seed = static_cast<uint64_t>(job.train.seed);
   if (last && group.size() > 1) {
     // Not recorded itself: a graph that held a sum would keep the communicator, and aborting that would wait for it.
     context.gradients_complete = [this](const torch::Tensor& from) {
-      const torch::Tensor gradient = from.grad();
+      const torch::Tensor& gradient = parameters.gradient_of(from);
       if (!reducer.begins_from(gradient)) return;
-      // The sums are of the buffer, where these are not yet.
-      parameters.add_vector_gradients_so_far();
+      // The sums are of the buffer, where some are not yet.
+      parameters.gather_gradients();
       passes->between([this, gradient] { reducer.complete_from(gradient); });
     };
   }
-  const bool calls = context.gradients_complete != nullptr;
-  passes->run(training_inputs(batch, steps, model->device()), calls,
-              [&](const TrainingInputs& inputs) { pass_over(inputs, context); });
+  const int kind = (first ? 1 : 0) + (context.gradients_complete ? 2 : 0);
+  passes->run(training_inputs(batch, steps, model->device()), kind,
+              [&](const TrainingInputs& inputs) { pass_over(inputs, first, context); });
 }
 
-void Trainer::State::pass_over(const TrainingInputs& inputs, ForwardContext context) {
+void Trainer::State::pass_over(const TrainingInputs& inputs, bool first, ForwardContext context) {
   context.wanted = inputs.answers.places;
   context.row_places = inputs.row_places;
   const torch::Tensor logits = model->forward(inputs.tokens, context);
   const torch::Tensor sum = answer_loss_sum(logits, inputs.answers.tokens, model->vocabulary());
-  if (!model->device().is_cpu())
-    parameters.add_vector_gradients_at_once([&] { sum.backward(); });
-  else
-    sum.backward();
+  parameters.accumulate_gradients(first, [&] { sum.backward(); });
   loss += sum.detach();
 }
 

@@ -9,14 +9,13 @@ struct Case {
   int64_t size;
   int64_t t;
   double limit;
-  bool rounded_weights, clear;
+  bool rounded_weights;
 
   AdamWStep step() const { return {.learning_rate = 0.01, .weight_decay = 0.1, .t = t, .divisor = 37, .limit = limit}; }
 };
 
 void PrintTo(const Case& c, std::ostream* to) {
-  *to << "size " << c.size << " t " << c.t << " limit " << c.limit << (c.rounded_weights ? " rounded" : "")
-      << (c.clear ? " clear" : "");
+  *to << "size " << c.size << " t " << c.t << " limit " << c.limit << (c.rounded_weights ? " rounded" : "");
 }
 
 struct State {
@@ -48,7 +47,6 @@ void update_exactly(const Case& c, State& of) {
     v = s.beta2 * v + (1 - s.beta2) * g * g;
     w -= s.learning_rate * m / (1 - std::pow(s.beta1, t)) / (std::sqrt(v / (1 - std::pow(s.beta2, t))) + s.epsilon);
     if (c.rounded_weights) of.rounded_weights[i] = w;
-    if (c.clear) of.gradients[i] = 0;
   }
 }
 
@@ -60,7 +58,7 @@ State run(const Case& c, const State& in) {
       workspace(Array(squared_norm_workspace_bytes(c.size) / sizeof(double), NAN));
   squared_norm_cuda(gradients.data(), c.size, squared_norm.data(), workspace.data(), nullptr);
   adamw_cuda(c.step(), {weights.data(), gradients.data(), first.data(), second.data(), rounded_weights.data()}, c.size,
-             squared_norm.data(), c.clear, nullptr);
+             squared_norm.data(), nullptr);
   EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   return {numbers(weights), numbers(gradients),       numbers(first),
           numbers(second),  numbers(rounded_weights), squared_norm.values()[0]};
@@ -82,20 +80,18 @@ TEST_P(AdamWGpu, IsTheFormulaInFloat64) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, AdamWGpu,
-                         testing::Values(Case{1, 1, 1, true, true}, Case{3, 2, 0, false, true},
-                                         Case{4, 1, 1e9, true, false}, Case{1023, 5, 0.5, false, false},
-                                         Case{4096, 100, 1, true, true}, Case{1000003, 1, 1, true, true},
-                                         Case{5000002, 1000, 0, false, true}, Case{9000001, 7, 1, true, false}));
+                         testing::Values(Case{1, 1, 1, true}, Case{3, 2, 0, false}, Case{4, 1, 1e9, true},
+                                         Case{1023, 5, 0.5, false}, Case{4096, 100, 1, true}, Case{1000003, 1, 1, true},
+                                         Case{5000002, 1000, 0, false}, Case{9000001, 7, 1, true}));
 
 TEST(AdamWGpu, WithoutALimitNeedsNoNorm) {
-  const Case c{70, 3, -1, false, false};
+  const Case c{70, 3, -1, false};
   const State in = inputs(c);
   State exact = in;
   update_exactly(c, exact);
   const DeviceArray<float> weights(elements<float>(in.weights)), gradients(elements<float>(in.gradients)),
       first(elements<float>(in.first)), second(elements<float>(in.second));
-  adamw_cuda(c.step(), {weights.data(), gradients.data(), first.data(), second.data()}, c.size, nullptr, false,
-             nullptr);
+  adamw_cuda(c.step(), {weights.data(), gradients.data(), first.data(), second.data()}, c.size, nullptr, nullptr);
   ASSERT_CUDA(cudaDeviceSynchronize());
   EXPECT_TRUE(relative_error(numbers(weights), exact.weights) <= 1e-6);
 }
@@ -104,12 +100,12 @@ TEST(AdamWGpu, RefusesWhatItCannotDo) {
   const DeviceArray<float> buffer(std::vector<float>(8));
   const AdamWBuffers buffers{buffer.data(), buffer.data(), buffer.data(), buffer.data()};
   const AdamWBuffers shifted{buffer.data() + 1, buffer.data(), buffer.data(), buffer.data()};
-  const AdamWStep step = Case{4, 1, 0, false, false}.step(), clipped = Case{4, 1, 1, false, false}.step();
-  const AdamWStep zeroth = Case{4, 0, 0, false, false}.step();
-  EXPECT_THROW(adamw_cuda(step, buffers, 0, nullptr, false, nullptr), std::invalid_argument);
-  EXPECT_THROW(adamw_cuda(step, shifted, 4, nullptr, false, nullptr), std::invalid_argument);
-  EXPECT_THROW(adamw_cuda(clipped, buffers, 4, nullptr, false, nullptr), std::invalid_argument);
-  EXPECT_THROW(adamw_cuda(zeroth, buffers, 4, nullptr, false, nullptr), std::invalid_argument);
+  const AdamWStep step = Case{4, 1, 0, false}.step(), clipped = Case{4, 1, 1, false}.step();
+  const AdamWStep zeroth = Case{4, 0, 0, false}.step();
+  EXPECT_THROW(adamw_cuda(step, buffers, 0, nullptr, nullptr), std::invalid_argument);
+  EXPECT_THROW(adamw_cuda(step, shifted, 4, nullptr, nullptr), std::invalid_argument);
+  EXPECT_THROW(adamw_cuda(clipped, buffers, 4, nullptr, nullptr), std::invalid_argument);
+  EXPECT_THROW(adamw_cuda(zeroth, buffers, 4, nullptr, nullptr), std::invalid_argument);
   EXPECT_THROW(squared_norm_cuda(buffer.data() + 1, 4, nullptr, nullptr, nullptr), std::invalid_argument);
 }
 

@@ -131,7 +131,7 @@ def test_forward_and_backward_share_a_line():
 
 
 def test_a_line_without_peers_or_goal():
-    shape = {"n": 1000, "bf16 weights": True, "cleared gradients": False}
+    shape = {"n": 1000, "bf16 weights": True}
     of = row("AdamW", shape, "step", 9.96, "float32", size=4e6)
     text = figures_table.table("kernels", part(of), ["GELU", "AdamW"])
     assert text.splitlines()[-1] == "| AdamW, n 1000, bf16 weights, float32 | 10.0 | 0.10 |  |  |  |  |"

@@ -99,16 +99,15 @@ TEST_P(OnGpu, RecordedPassesHaveTheBitsOfOthers) {
       GradientReducer reducer(parameters.gradients(), group.device, /*bucket_bytes=*/1 << 16);
       const auto passes = make_passes(torch::Device(torch::kCUDA, 0), recorded);
       const auto complete = [&](const torch::Tensor& from) {
-        const torch::Tensor gradient = from.grad();
+        const torch::Tensor& gradient = parameters.gradient_of(from);
         if (!reducer.begins_from(gradient)) return;
-        parameters.add_vector_gradients_so_far();
+        parameters.gather_gradients();
         passes->between([&, gradient] {
           reducer.complete_from(gradient);
           ++sums[recorded];
         });
       };
       for (int64_t step = 0; step < steps; ++step) {
-        parameters.gradients().zero_();
         for (const bool last : {false, true}) {
           const int64_t first_row = (2 * group.rank() + last) * rows;
           const Batch batch = training_batch(Task(job.task), job.train, step, first_row, rows);
@@ -118,7 +117,7 @@ TEST_P(OnGpu, RecordedPassesHaveTheBitsOfOthers) {
             if (last) context.gradients_complete = complete;
             const torch::Tensor logits = model->forward(inputs.tokens, context);
             const torch::Tensor sum = answer_loss_sum(logits, inputs.answers.tokens, model->vocabulary());
-            parameters.add_vector_gradients_at_once([&] { sum.backward(); });
+            parameters.accumulate_gradients(/*first=*/!last, [&] { sum.backward(); });
           });
         }
         reducer.finish();
@@ -242,7 +241,7 @@ TEST(Passes, GoOnAfterOneThatFailed) {
     twice.sum().backward();
     if (fate == broken) throw Error("in a test");
   };
-  const auto run = [&] { passes->run(inputs, /*calls=*/true, work); };
+  const auto run = [&] { passes->run(inputs, /*kind=*/0, work); };
   run();
   run();
   fate = lost;

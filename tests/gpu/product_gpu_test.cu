@@ -68,17 +68,17 @@ class Products : public ::testing::TestWithParam<Case> {
                   GetParam().addend ? addend.data() : nullptr},
                  c.data(), nullptr);
   }
-  void run(DeviceArray<float>& c) const {
+  void run(DeviceArray<float>& c, bool adds) const {
     const DeviceArray<__nv_bfloat16> on_a(a), on_b(b);
-    add_product_cuda(shape, on_a.data(), on_b.data(), c.data(), nullptr);
+    product_cuda(shape, on_a.data(), on_b.data(), c.data(), adds, nullptr);
   }
 
-  // `added`: to the product, for each column or each place.
-  template <class Result>
-  void check(const std::vector<float>& added, double rounding) const {
+  // `added`: to the product, for each column or each place. `held`: what the result's memory holds.
+  template <class Result, class... Adds>
+  void check(const std::vector<float>& held, const std::vector<float>& added, double rounding, Adds... adds) const {
     const auto result = [&] {
-      DeviceArray<Result> c(before);
-      run(c);
+      DeviceArray<Result> c(held);
+      run(c, adds...);
       return c.numbers();
     };
     const std::vector<double> at_first = result();
@@ -104,9 +104,16 @@ class Products : public ::testing::TestWithParam<Case> {
 };
 
 TEST_P(Products, InBf16AreThoseOfFloat64AndKeepTheirBits) {
-  check<__nv_bfloat16>(GetParam().addend ? expected_addend : GetParam().bias ? bias : std::vector<float>{0}, 1.0 / 256);
+  check<__nv_bfloat16>(before,
+                       GetParam().addend ? expected_addend
+                       : GetParam().bias ? bias
+                                         : std::vector<float>{0},
+                       1.0 / 256);
 }
-TEST_P(Products, AddedInFloat32AreThoseOfFloat64AndKeepTheirBits) { check<float>(before, 1e-6); }
+TEST_P(Products, InFloat32AreThoseOfFloat64AndKeepTheirBits) {
+  check<float>(std::vector<float>(before.size(), NAN), {0}, 1e-6, /*adds=*/false);
+}
+TEST_P(Products, AddedInFloat32AreThoseOfFloat64AndKeepTheirBits) { check<float>(before, before, 1e-6, /*adds=*/true); }
 
 INSTANTIATE_TEST_SUITE_P(
     Shapes, Products,
@@ -254,7 +261,7 @@ TEST(SkinnyProduct, RefusesWhatItCannotDo) {
 }
 
 TEST(Product, OfAnEmptyMatrixIsRefused) {
-  EXPECT_THROW(add_product_cuda({.rows = 0, .columns = 8, .inner = 8}, nullptr, nullptr, nullptr, nullptr),
+  EXPECT_THROW(product_cuda({.rows = 0, .columns = 8, .inner = 8}, nullptr, nullptr, nullptr, true, nullptr),
                std::invalid_argument);
 }
 

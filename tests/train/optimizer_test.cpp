@@ -122,49 +122,74 @@ TEST(FlatParameters, AreTheModelsOwnWeightsAndGradients) {
   for (const Parameter& parameter : model->parameters()) EXPECT_EQ(parameter.tensor.abs().max().item<float>(), 0);
 }
 
-TEST(FlatParameters, AddTheGradientsOfVectorsAtOnceAsOneByOne) {
-  const Job job = tiny_job(Architecture::rope, Precision::float64);
-  const auto model = make_model(job.model, vocabulary_size(job.task), Precision::float64, torch::kCPU, 1);
-  const auto other = make_model(job.model, vocabulary_size(job.task), Precision::float64, torch::kCPU, 1);
-  FlatParameters at_once(*model);
-  const FlatParameters one_by_one(*other);
-  for (const torch::Tensor& tokens : {torch::arange(10).view({2, 5}), torch::arange(10).view({5, 2})}) {
-    at_once.add_vector_gradients_at_once([&] { model->forward(tokens, {}).square().sum().backward(); });
-    other->forward(tokens, {}).square().sum().backward();
+// What autograd adds to a buffer of zeros, one gradient after the other.
+class GradientsOf : public ::testing::TestWithParam<std::pair<Architecture, Precision>> {
+ protected:
+  GradientsOf() { written.gradients().fill_(NAN); }
+  std::unique_ptr<Model> made() const {
+    return make_model(job.model, vocabulary_size(job.task), GetParam().second, torch::kCPU, 1);
   }
-  EXPECT_TRUE(torch::equal(at_once.gradients(), one_by_one.gradients()));
-  EXPECT_GT(at_once.gradients().abs().max().item<double>(), 0);
 
-  // Added within the pass, too, as soon as a layer's are made, and once more between two of its parts.
+  const Job job = tiny_job(GetParam().first, GetParam().second);
+  const std::unique_ptr<Model> model = made(), other = made();
+  FlatParameters written{*model};
+  const FlatParameters added{*other};
+  const torch::Tensor tokens = torch::arange(10).view({2, 5});
+};
+
+TEST_P(GradientsOf, AStepsPassesAreThoseThatAutogradAdds) {
+  for (const torch::Tensor& rows : {tokens, tokens.view({5, 2})}) {
+    written.accumulate_gradients(rows.is_same(tokens), [&] { model->forward(rows, {}).square().sum().backward(); });
+    other->forward(rows, {}).square().sum().backward();
+  }
+  // Between the parts is what was there.
+  for (size_t p = 0; p < model->parameters().size(); ++p) {
+    const torch::Tensor gradient = written.part(written.gradients(), p);
+    EXPECT_TRUE(torch::equal(gradient, added.part(added.gradients(), p))) << model->parameters()[p].name;
+    EXPECT_GT(gradient.abs().max().item<double>(), 0);
+    EXPECT_EQ(written.gradient_of(model->parameters()[p].tensor).data_ptr(), gradient.data_ptr());
+  }
+}
+
+TEST_P(GradientsOf, APassCanBeGatheredWithinIt) {
   int layers = 0;
   ForwardContext context;
   context.gradients_complete = [&](const torch::Tensor& from) {
-    at_once.add_vector_gradients_so_far();
+    written.gather_gradients();
     for (size_t p = 0; p < model->parameters().size(); ++p) {
       if (model->parameters()[p].tensor.data_ptr() < from.data_ptr()) continue;
-      EXPECT_GT(at_once.part(at_once.gradients(), p).abs().max().item<double>(), 0) << model->parameters()[p].name;
+      EXPECT_GT(written.part(written.gradients(), p).abs().max().item<double>(), 0) << model->parameters()[p].name;
     }
     ++layers;
   };
-  const torch::Tensor tokens = torch::arange(10).view({2, 5});
-  at_once.gradients().zero_();
-  one_by_one.gradients().zero_();
-  at_once.add_vector_gradients_at_once([&] {
+  written.accumulate_gradients(/*first=*/true, [&] {
     model->forward(tokens, context).square().sum().backward();
-    at_once.add_vector_gradients_so_far();
+    written.gather_gradients();
     model->forward(tokens, context).sum().backward();
   });
-  at_once.add_vector_gradients_so_far();  // outside of a pass: nothing
+  written.gather_gradients();  // outside of a pass: nothing
   other->forward(tokens, {}).square().sum().backward();
   other->forward(tokens, {}).sum().backward();
-  EXPECT_TRUE(torch::equal(at_once.gradients(), one_by_one.gradients()));
-  EXPECT_EQ(layers, 2 * job.model.layers);
-
-  // A pass that fails leaves every parameter its part of the buffer.
-  EXPECT_THROW(at_once.add_vector_gradients_at_once([] { throw Error("no memory"); }), Error);
   for (size_t p = 0; p < model->parameters().size(); ++p)
-    EXPECT_EQ(model->parameters()[p].tensor.grad().data_ptr(), at_once.part(at_once.gradients(), p).data_ptr());
+    EXPECT_TRUE(torch::equal(written.part(written.gradients(), p), added.part(added.gradients(), p)))
+        << model->parameters()[p].name;
+  EXPECT_EQ(layers, 2 * job.model.layers);
 }
+
+TEST_P(GradientsOf, APassThatFailsAreInTheBufferAgain) {
+  EXPECT_THROW(written.accumulate_gradients(true, [] { throw Error("no memory"); }), Error);
+  if (model->rounds_weights()) {  // else they are zeros
+    EXPECT_THROW(written.accumulate_gradients(true, [] {}), std::logic_error);
+  }
+  for (size_t p = 0; p < model->parameters().size(); ++p)
+    EXPECT_EQ(model->parameters()[p].tensor.grad().data_ptr(), written.part(written.gradients(), p).data_ptr());
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Models, GradientsOf,
+    ::testing::Values(std::pair{Architecture::rope, Precision::float64}, std::pair{Architecture::rope, Precision::bf16},
+                      std::pair{Architecture::mamba, Precision::bf16}, std::pair{Architecture::lstm, Precision::bf16}),
+    [](const auto& of) { return std::string(name_of(of.param.first)) + "_" + std::string(name_of(of.param.second)); });
 
 }  // namespace
 }  // namespace recite
