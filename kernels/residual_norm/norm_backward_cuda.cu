@@ -132,6 +132,7 @@ __global__ __launch_bounds__(Threads, 1) void norm_backward(const NormBackward<E
     }
     reader.advance();
   }
+  if (reader.row() - at.group < norm.rows.rows) sum_over_group.pass();  // the block's first group had this turn's row
   store_shares(norm, at, sums, reinterpret_cast<float*>(slots));
 }
 

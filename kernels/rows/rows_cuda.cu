@@ -34,32 +34,44 @@ struct Shares {
 Shares shares_of(const EmbeddingShape& shape) { return {shape.count, 128, 64}; }
 Shares shares_of(const ColumnSumsShape& shape) { return {shape.rows, 32, 256}; }
 
-// Each thread has a column, of which it keeps a sum for each token. Rows are read some at a time.
-template <class Element>
-__global__ __launch_bounds__(threads) void add_rows_of_tokens(const EmbeddingShape shape, int64_t share_rows,
-                                                              const int64_t* tokens, const Element* gradient,
-                                                              float* shares) {
-  extern __shared__ float sums[];  // (vocabulary, threads)
+constexpr int token_pack = 4, token_threads = 128;
+
+// Each thread has a pack of neighbouring columns, of which it keeps sums for each token. Rows are read some at a time.
+template <class Element, int Size>
+__global__ __launch_bounds__(token_threads) void add_rows_of_tokens(const EmbeddingShape shape, int64_t share_rows,
+                                                                    const int64_t* tokens, const Element* gradient,
+                                                                    float* shares) {
+  using Columns = Pack<Element, Size>;
+  using Sums = Pack<float, Size>;
+  extern __shared__ float4 memory[];
+  Sums* sums = reinterpret_cast<Sums*>(memory) + threadIdx.x;  // (vocabulary, threads)
   constexpr int ahead = 8;
-  const int64_t column = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x;
+  const int64_t column = (static_cast<int64_t>(blockIdx.x) * token_threads + threadIdx.x) * Size;
   if (column >= shape.width) return;
-  for (int64_t v = 0; v < shape.vocabulary; ++v) sums[v * threads + threadIdx.x] = 0;
+  for (int64_t v = 0; v < shape.vocabulary; ++v) sums[v * token_threads] = {};
   const int64_t begin = blockIdx.y * share_rows, end = min(begin + share_rows, shape.count);
   for (int64_t first = begin; first < end; first += ahead) {
     int64_t token[ahead];
-    float value[ahead];
+    Columns row[ahead];
 #pragma unroll
     for (int k = 0; k < ahead; ++k) {
       const int64_t m = first + k;
       token[k] = m < end ? tokens[m] : -1;
-      value[k] = m < end ? to_float(gradient[m * shape.width + column]) : 0;
+      row[k] = m < end ? *reinterpret_cast<const Columns*>(gradient + m * shape.width + column) : Columns{};
     }
 #pragma unroll
-    for (int k = 0; k < ahead; ++k)
-      if (token[k] >= 0 && token[k] < shape.vocabulary) sums[token[k] * threads + threadIdx.x] += value[k];
+    for (int k = 0; k < ahead; ++k) {
+      if (token[k] < 0 || token[k] >= shape.vocabulary) continue;
+      Sums& of_token = sums[token[k] * token_threads];
+      Sums added = of_token;
+#pragma unroll
+      for (int i = 0; i < Size; ++i) added.values[i] += to_float(row[k].values[i]);
+      of_token = added;
+    }
   }
   float* share = shares + blockIdx.y * shape.vocabulary * shape.width + column;
-  for (int64_t v = 0; v < shape.vocabulary; ++v) share[v * shape.width] = sums[v * threads + threadIdx.x];
+  for (int64_t v = 0; v < shape.vocabulary; ++v)
+    *reinterpret_cast<Sums*>(share + v * shape.width) = sums[v * token_threads];
 }
 
 constexpr int column_pack = 8, column_threads = 128;
@@ -121,9 +133,13 @@ void embedding_gradient_cuda(const EmbeddingShape& shape, const int64_t* tokens,
   require(shape.vocabulary * shape.width < INT32_MAX, "an embedding that is too large");
   auto* to_add = static_cast<float*>(workspace);
   const Shares shares = shares_of(shape);
-  const dim3 blocks(static_cast<unsigned>((shape.width + threads - 1) / threads), static_cast<unsigned>(shares.count));
-  launch(what, add_rows_of_tokens<Element>, blocks, threads, shape.vocabulary * threads * sizeof(float), stream, shape,
-         shares.rows, tokens, gradient, to_add);
+  const bool packs = shape.width % token_pack == 0 && hold_packs<token_pack>(gradient, to_add);
+  const int size = packs ? token_pack : 1;
+  const int64_t block_columns = int64_t{token_threads} * size;
+  const dim3 blocks(static_cast<unsigned>((shape.width + block_columns - 1) / block_columns),
+                    static_cast<unsigned>(shares.count));
+  launch(what, packs ? add_rows_of_tokens<Element, token_pack> : add_rows_of_tokens<Element, 1>, blocks, token_threads,
+         shape.vocabulary * block_columns * sizeof(float), stream, shape, shares.rows, tokens, gradient, to_add);
   add_all_shares<1>(what, to_add, shares.count, shape.vocabulary * shape.width, {{to}}, stream);
 }
 

@@ -26,7 +26,7 @@ void put_rows_cuda(const RowsPut& shape, const int64_t* at, const Element* from,
 struct EmbeddingShape {
   int64_t count, vocabulary, width;
 };
-constexpr int64_t largest_embedding_vocabulary = 64;  // a block keeps a sum for each token
+constexpr int64_t largest_embedding_vocabulary = 64;  // a block keeps sums for each token
 int64_t embedding_gradient_workspace_bytes(const EmbeddingShape& shape);
 template <class Element>
 void embedding_gradient_cuda(const EmbeddingShape& shape, const int64_t* tokens, const Element* gradient, float* to,

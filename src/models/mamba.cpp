@@ -112,10 +112,14 @@ torch::Tensor Mamba::hidden(const torch::Tensor& tokens, const ForwardContext& c
     const torch::Tensor& weight = l < layers_.size() ? layers_[l].norm : final_norm_;
     return residual_norm(in, {{weight, {}}}, spec_.norm_eps, compute_dtype());
   };
-  Residual residual = norm({master(embed(embedding_, tokens)), {}, {}}, 0);
+  const bool by_token = begins_by_token(embedding_, tokens);  // the first layer: a row for each token of the vocabulary
+  Residual residual = norm({master(by_token ? embedding_.view_as(embedding_) : embed(embedding_, tokens)), {}, {}}, 0);
   for (size_t l = 0; l < layers_.size(); ++l) {
     watch(context, residual.stream, layers_[l].in_proj);
-    torch::Tensor y = mixer(layers_[l], residual.norms[0], cache ? &cache->layers[l] : nullptr, ends);
+    torch::Tensor xz = linear(residual.norms[0], layers_[l].in_proj);
+    if (by_token && l == 0)
+      for (torch::Tensor* rows : {&xz, &residual.stream}) *rows = embed(*rows, tokens);
+    torch::Tensor y = mixer(layers_[l], xz, cache ? &cache->layers[l] : nullptr, ends);
     if (context.wanted.defined() && l + 1 == layers_.size()) {
       y = take_rows(y, context.wanted);
       residual.stream = take_rows(residual.stream, context.wanted);
@@ -125,8 +129,8 @@ torch::Tensor Mamba::hidden(const torch::Tensor& tokens, const ForwardContext& c
   return residual.norms[0];
 }
 
-torch::Tensor Mamba::mixer(const Layer& layer, const torch::Tensor& x, LayerCache* cache, const Ends* ends) const {
-  const torch::Tensor xz = linear(x, layer.in_proj), before = xz.narrow(2, 0, inner_);
+torch::Tensor Mamba::mixer(const Layer& layer, const torch::Tensor& xz, LayerCache* cache, const Ends* ends) const {
+  const torch::Tensor before = xz.narrow(2, 0, inner_);
   const torch::Tensor filter = layer.conv_weight.squeeze(1);
   const bool step = cache && !ends;
   const auto [convolved, z] = step ? ConvAndGate{causal_conv1d_step(before, filter, layer.conv_bias, cache->window),

@@ -48,9 +48,9 @@ class Mamba : public Model {
   torch::Tensor hidden(const torch::Tensor& tokens, const ForwardContext& context, Cache* cache,
                        const Ends* ends) const;
   static torch::Tensor state_matrix(const Layer& layer) { return -torch::exp(layer.A_log); }
-  // Up to the output projection: (B, T, E). With a cache, of the prompts that end there, or of a step when `ends` is
-  // null.
-  torch::Tensor mixer(const Layer& layer, const torch::Tensor& x, LayerCache* cache, const Ends* ends) const;
+  // Between the projections: xz (B, T, 2 E) -> (B, T, E). With a cache, of the prompts that end there, or of a step
+  // when `ends` is null.
+  torch::Tensor mixer(const Layer& layer, const torch::Tensor& xz, LayerCache* cache, const Ends* ends) const;
   torch::Tensor logits(const torch::Tensor& x) const;
 
   int64_t inner_, rank_;

@@ -17,6 +17,11 @@
 
 namespace recite {
 
+// Before places first meet, in an attention, a convolution or a recurrence, what a model computes of one depends on its
+// token alone. Of a vocabulary of at most so many, transformers and Mamba compute it for each token, and each place
+// takes its own: the products of a first layer's projections, of all places, and of their gradients are saved.
+constexpr int64_t small_vocabulary = 64;
+
 // What a model's weights are there for. Those of ModelUse::inference carry no gradient, and the large ones lie in the
 // precision that the forward pass computes in.
 enum class ModelUse { training, inference };
@@ -113,6 +118,11 @@ class Model {
   // Tells context.gradients_complete that those from `parameter` on are, once the gradient of `x` is.
   static void watch(const ForwardContext& context, const torch::Tensor& x, const torch::Tensor& parameter);
   torch::Tensor master(const torch::Tensor& x) const { return x.to(master_dtype()); }
+  // Whether that is so of `tokens` (B, T), whose embedding has V rows: not of a step of a cache. Whatever B and T > 1
+  // are, so that a row's numbers do not depend on them.
+  static bool begins_by_token(const torch::Tensor& embedding, const torch::Tensor& tokens) {
+    return embedding.size(0) <= small_vocabulary && tokens.size(1) > 1;
+  }
   // (B), on the device: where the last tokens of prompts (B, T) stand in tokens.flatten(); lengths as in prefill().
   torch::Tensor last_places(const torch::Tensor& tokens, const torch::Tensor& lengths) const;
 

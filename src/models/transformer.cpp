@@ -148,19 +148,30 @@ torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const ForwardCont
   const auto norm = [&](const ResidualInputs& in, size_t l) {
     return residual_norm(in, norms_before(l), spec_.norm_eps, compute_dtype());
   };
-  Residual x = norm({master(embed(embedding_, tokens)), {}, {}}, 0);
+  const bool begins = begins_by_token(embedding_, tokens);
+  Residual x = norm({master(begins ? embedding_.view_as(embedding_) : embed(embedding_, tokens)), {}, {}}, 0);
   for (size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
+    const bool by_token = begins && l == 0;  // x has a row for each token of the vocabulary
+    const auto of_places = [&](const torch::Tensor& rows, const torch::Tensor& places) {
+      return by_token ? embed(rows, places) : rows;
+    };
     watch(context, x.stream, layer.qkv.weight);
-    torch::Tensor mixed = attend(projected(layer, x.norms[0]), l);
-    if (context.wanted.defined() && l + 1 == layers_.size())
-      for (torch::Tensor* rows : {&mixed, &x.norms.back(), &x.stream}) *rows = take_rows(*rows, context.wanted);
+    const torch::Tensor qkv = of_places(linear(x.norms[0], layer.qkv.weight, layer.qkv.bias), tokens);
+    torch::Tensor mixed = attend(heads_of(qkv), l), stream = of_places(x.stream, tokens), read = tokens;
+    if (context.wanted.defined() && l + 1 == layers_.size()) {
+      for (torch::Tensor* rows : {&mixed, &stream}) *rows = take_rows(*rows, context.wanted);
+      if (by_token)
+        read = tokens.flatten().index_select(0, context.wanted);
+      else
+        x.norms.back() = take_rows(x.norms.back(), context.wanted);
+    }
     const torch::Tensor attended = linear(mixed, layer.attention_out.weight);
     if (spec_.parallel_residual) {
       const torch::Tensor bias = branch_biases.empty() ? branch_bias(layer) : branch_biases[l];
-      x = norm({x.stream, {attended, mlp(layer, x.norms[1])}, bias}, l + 1);
+      x = norm({stream, {attended, of_places(mlp(layer, x.norms[1]), read)}, bias}, l + 1);
     } else {
-      x = residual_norm({x.stream, {attended}, layer.attention_out.bias}, {layer.mlp_norm}, spec_.norm_eps,
+      x = residual_norm({stream, {attended}, layer.attention_out.bias}, {layer.mlp_norm}, spec_.norm_eps,
                         compute_dtype());
       x = norm({x.stream, {mlp(layer, x.norms[0])}, layer.mlp_out.bias}, l + 1);
     }
@@ -174,9 +185,8 @@ std::vector<NormWeights> Transformer::norms_before(size_t l) const {
   return {layers_[l].attention_norm, layers_[l].mlp_norm};
 }
 
-torch::Tensor Transformer::projected(const Layer& layer, const torch::Tensor& x) const {
-  // Each head's outputs lie together: its query, its key, its value.
-  return linear(x, layer.qkv.weight, layer.qkv.bias).view({x.size(0), x.size(1), spec_.heads, 3, head_size_});
+torch::Tensor Transformer::heads_of(const torch::Tensor& qkv) const {
+  return qkv.view({qkv.size(0), qkv.size(1), spec_.heads, 3, head_size_});
 }
 
 torch::Tensor Transformer::mlp(const Layer& layer, const torch::Tensor& x) const {

@@ -54,8 +54,8 @@ class Transformer : public Model {
   // The norms that read the stream before layer l, or after the last layer; the MLP's is one of them where the residual
   // is parallel.
   std::vector<NormWeights> norms_before(size_t l) const;
-  // Queries, keys and values: (B, T, H, 3, head).
-  torch::Tensor projected(const Layer& layer, const torch::Tensor& x) const;
+  // Each head's outputs of the projection lie together, its query, its key, its value: (B, T, H, 3, head).
+  torch::Tensor heads_of(const torch::Tensor& qkv) const;
   // Up to the bias of its last projection, which the residual stream adds.
   torch::Tensor mlp(const Layer& layer, const torch::Tensor& x) const;
   torch::Tensor logits(const torch::Tensor& x) const;

@@ -24,9 +24,12 @@ class EmbedFunction : public torch::autograd::Function<EmbedFunction> {
       if (gpu::takes_embedding(gradients[0], vocabulary))
         return {gpu::embedding_gradient(gradients[0].contiguous(), tokens.contiguous(), vocabulary), none};
     }
-    return {at::embedding_dense_backward(gradients[0], tokens, vocabulary, /*padding_idx=*/-1,
-                                         /*scale_grad_by_freq=*/false),
-            none};
+    // On the CPU it would add in the gradient's own precision.
+    const torch::ScalarType element = gradients[0].scalar_type();
+    const torch::Tensor rows = element == torch::kBFloat16 ? gradients[0].to(torch::kFloat32) : gradients[0];
+    const torch::Tensor sums = at::embedding_dense_backward(rows, tokens, vocabulary, /*padding_idx=*/-1,
+                                                            /*scale_grad_by_freq=*/false);
+    return {sums.to(element), none};
   }
 };
 

@@ -35,11 +35,12 @@ class OnGpu : public ::testing::TestWithParam<Architecture> {};
 
 // Logits and every gradient against those of float64 on the CPU, relative to their norms.
 void expect_near_float64(const Job& job, Precision precision, double tolerance) {
-  for (const int64_t time : {1, 2, 17, 129}) {
-    const auto gpu = make_model(job.model, vocabulary_size(job.task), precision, torch::kCUDA, 3);
-    const auto cpu = make_model(job.model, vocabulary_size(job.task), Precision::float64, torch::kCPU, 3);
+  const int64_t small = vocabulary_size(job.task), large = small_vocabulary + 1;
+  for (const auto& [time, vocabulary] : {std::pair{1, small}, {2, small}, {17, small}, {129, small}, {129, large}}) {
+    const auto gpu = make_model(job.model, vocabulary, precision, torch::kCUDA, 3);
+    const auto cpu = make_model(job.model, vocabulary, Precision::float64, torch::kCPU, 3);
     torch::manual_seed(1);
-    const torch::Tensor tokens = torch::randint(vocabulary_size(job.task), {3, time}, torch::kInt64);
+    const torch::Tensor tokens = torch::randint(vocabulary, {3, time}, torch::kInt64);
     const torch::Tensor on_gpu = gpu->forward(tokens.to(torch::kCUDA), {}), on_cpu = cpu->forward(tokens, {});
     const torch::Tensor weights = torch::randn(on_cpu.sizes(), torch::kFloat64);
     (on_gpu * weights.to(on_gpu.options())).sum().backward();

@@ -43,7 +43,8 @@ TYPED_TEST(RowsOnGpu, EmbeddingGradientIsTheSumOverItsTokens) {
   using Element = TypeParam;
   for (const EmbeddingShape& shape :
        {EmbeddingShape{1, 1, 1}, EmbeddingShape{129, 30, 5}, EmbeddingShape{3 * 71, 30, 300},
-        EmbeddingShape{64 * 220, 30, 1024}, EmbeddingShape{12345, 64, 257}, EmbeddingShape{127, 2, 2048}}) {
+        EmbeddingShape{64 * 220, 30, 1024}, EmbeddingShape{64 * 220, 30, 3072}, EmbeddingShape{12345, 64, 257},
+        EmbeddingShape{3000, 64, 260}, EmbeddingShape{127, 2, 2048}}) {
     SCOPED_TRACE(testing::Message() << shape.count << " x " << shape.vocabulary << " x " << shape.width);
     std::mt19937 random(11);
     const Array gradient = held<Element>(random_array(shape.count * shape.width, -1, 1, random));

@@ -10,7 +10,7 @@ namespace {
 using reference::difference;
 using torch::Tensor;
 
-constexpr int64_t vocabulary = 7;
+constexpr int64_t vocabulary = 7, large_vocabulary = small_vocabulary + 1;
 
 Tensor random_tokens(int64_t rows, int64_t time) {
   torch::manual_seed(5);
@@ -31,8 +31,8 @@ std::vector<Tensor> leaves(const Model& model) {
 
 class Architectures : public testing::TestWithParam<reference::NamedSpec> {};
 
-void expect_formula(const ModelSpec& spec, int64_t rows, int64_t time) {
-  const auto model = reference::random_model(spec, vocabulary);
+void expect_formula(const ModelSpec& spec, int64_t rows, int64_t time, int64_t of_vocabulary = vocabulary) {
+  const auto model = reference::random_model(spec, of_vocabulary);
   const Tensor tokens = random_tokens(rows, time);
   const Tensor expected = reference_logits(*model, tokens), actual = model->forward(tokens, {});
   ASSERT_EQ(actual.scalar_type(), torch::kFloat64);
@@ -47,12 +47,16 @@ void expect_formula(const ModelSpec& spec, int64_t rows, int64_t time) {
 
 TEST_P(Architectures, LogitsAndEveryGradientAreThoseOfTheFormula) {
   for (const int64_t time : {1, 2, 19}) expect_formula(GetParam().spec, 2, time);
+  expect_formula(GetParam().spec, 2, 19, large_vocabulary);
 }
 
 TEST_P(Architectures, WantedPlacesAloneGiveTheSameLogitsAndGradients) {
-  const auto model = reference::random_model(GetParam().spec, vocabulary);
   const Tensor tokens = random_tokens(3, 11);
-  for (const Tensor& wanted : {torch::tensor({0, 7, 10, 12, 32}), torch::arange(33), torch::tensor({20})}) {
+  for (const auto& [of_vocabulary, wanted] : {std::pair{vocabulary, torch::tensor({0, 7, 10, 12, 32})},
+                                              {vocabulary, torch::arange(33)},
+                                              {vocabulary, torch::tensor({20})},
+                                              {large_vocabulary, torch::tensor({0, 7, 10, 12, 32})}}) {
+    const auto model = reference::random_model(GetParam().spec, of_vocabulary);
     ForwardContext context;
     context.wanted = wanted;
     const Tensor expected = model->forward(tokens, {}).flatten(0, 1).index_select(0, wanted);

@@ -207,6 +207,11 @@ ModelSpec pretrained_mamba() {
   return spec;
 }
 
+ModelSpec of_one_layer(ModelSpec spec) {
+  spec.layers = 1;
+  return spec;
+}
+
 ModelSpec with_quirk(ModelSpec spec) {
   spec.score_quirk = ScoreQuirk::published;
   return spec;
@@ -238,6 +243,7 @@ std::unique_ptr<Model> random_model(const ModelSpec& spec, int64_t vocabulary, P
 std::vector<NamedSpec> specs() {
   using enum Architecture;
   return {{"rope", transformer_spec(rope, 4, 16)},
+          {"rope_of_one_layer", of_one_layer(transformer_spec(rope, 2, 8))},
           {"rope_odd_head", transformer_spec(rope, 3, 21)},
           {"rope_pretrained", pretrained_transformer()},
           {"rope_sequential", sequential_transformer()},
