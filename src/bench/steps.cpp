@@ -26,9 +26,9 @@ double step_flops(const Job& job, double tokens, double answers) {
   double of_tokens = parameters - of_answers;
   if (job.model.architecture != Architecture::mamba) of_tokens -= head;  // the embedding; Mamba's is its head
   if (vocabulary_size(job.task) <= small_vocabulary) {
-    if (attention) of_tokens -= 3 * d * d;                                        // queries, keys and values
-    if (attention) (job.model.layers > 1 ? of_tokens : of_answers) -= 8 * d * d;  // MLP
-    if (job.model.architecture == Architecture::mamba) of_tokens -= 4 * d * d;    // input projection
+    if (attention) of_tokens -= 3 * d * d;  // queries, keys and values
+    if (attention && job.model.parallel_residual) (job.model.layers > 1 ? of_tokens : of_answers) -= 8 * d * d;  // MLP
+    if (job.model.architecture == Architecture::mamba) of_tokens -= 4 * d * d;  // input projection
   }
   const double scores = attention ? 7.0 * tokens * job.train.context_length * d * job.model.layers : 0;
   return 6 * (tokens * of_tokens + answers * of_answers) + scores;

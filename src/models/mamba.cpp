@@ -113,7 +113,7 @@ torch::Tensor Mamba::hidden(const torch::Tensor& tokens, const ForwardContext& c
     return residual_norm(in, {{weight, {}}}, spec_.norm_eps, compute_dtype());
   };
   const bool by_token = begins_by_token(embedding_, tokens);  // the first layer: a row for each token of the vocabulary
-  Residual residual = norm({master(by_token ? embedding_.view_as(embedding_) : embed(embedding_, tokens)), {}, {}}, 0);
+  Residual residual = norm({first_rows(embedding_, tokens), {}, {}}, 0);
   for (size_t l = 0; l < layers_.size(); ++l) {
     watch(context, residual.stream, layers_[l].in_proj);
     torch::Tensor xz = linear(residual.norms[0], layers_[l].in_proj);

@@ -11,6 +11,7 @@
 #include "models/mamba.h"
 #include "models/transformer.h"
 #include "ops/bias_gelu.h"
+#include "ops/embed.h"
 #include "ops/gpu.h"
 #include "ops/rounded_weight.h"
 
@@ -101,6 +102,11 @@ ProductAndInput Model::linear_and_input(const torch::Tensor& x, const torch::Ten
 void Model::watch(const ForwardContext& context, const torch::Tensor& x, const torch::Tensor& parameter) {
   if (!context.gradients_complete || !x.requires_grad()) return;
   x.register_hook([tell = context.gradients_complete, parameter](const torch::Tensor&) { tell(parameter); });
+}
+
+torch::Tensor Model::first_rows(const torch::Tensor& embedding, const torch::Tensor& tokens) const {
+  // Not the weight itself: what watch() leaves on a weight would stay for all passes.
+  return master(begins_by_token(embedding, tokens) ? embedding.view_as(embedding) : embed(embedding, tokens));
 }
 
 void Model::read_copy(size_t p, const torch::Tensor& copy, const torch::Tensor& gradient) {

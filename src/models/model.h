@@ -123,6 +123,9 @@ class Model {
   static bool begins_by_token(const torch::Tensor& embedding, const torch::Tensor& tokens) {
     return embedding.size(0) <= small_vocabulary && tokens.size(1) > 1;
   }
+  // What the first layer reads, in the master precision: the vocabulary's rows (V, d) if it is so, or the tokens' (B,
+  // T, d).
+  torch::Tensor first_rows(const torch::Tensor& embedding, const torch::Tensor& tokens) const;
   // (B), on the device: where the last tokens of prompts (B, T) stand in tokens.flatten(); lengths as in prefill().
   torch::Tensor last_places(const torch::Tensor& tokens, const torch::Tensor& lengths) const;
 

@@ -149,7 +149,7 @@ torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const ForwardCont
     return residual_norm(in, norms_before(l), spec_.norm_eps, compute_dtype());
   };
   const bool begins = begins_by_token(embedding_, tokens);
-  Residual x = norm({master(begins ? embedding_.view_as(embedding_) : embed(embedding_, tokens)), {}, {}}, 0);
+  Residual x = norm({first_rows(embedding_, tokens), {}, {}}, 0);
   for (size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
     const bool by_token = begins && l == 0;  // x has a row for each token of the vocabulary

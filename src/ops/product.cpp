@@ -30,7 +30,7 @@ class ProductFunction : public torch::autograd::Function<ProductFunction> {
     context->set_materialize_grads(false);
     const torch::Tensor rows = rows_of(x);
     context->save_for_backward({rows, weight, copy});
-    context->saved_data["gradient"] = gradient;  // not checked for what is written to it meanwhile
+    context->saved_data["gradient"] = gradient;  // not a saved variable: what is written to it meanwhile is no mistake
     context->saved_data["shape"] = x.sizes().vec();
     if constexpr (gpu::built) {
       const torch::Tensor y = gpu::product(rows, copy, constant.value_or(torch::Tensor()));
@@ -46,7 +46,7 @@ class ProductFunction : public torch::autograd::Function<ProductFunction> {
     if constexpr (gpu::built) {
       if (gradients[0].defined()) {
         const torch::Tensor dy = rows_of(gradients[0]);
-        const bool adds = weight.has_gradient();
+        const bool adds = !weight.begin_gradient();
         gpu::product_weight_gradient(dy, saved[0], weight.weight.grad(), adds);
         if (context->needs_input_grad(0)) {
           const torch::Tensor others = dx.defined() ? dx.reshape({-1, dx.size(-1)}).contiguous() : dx;

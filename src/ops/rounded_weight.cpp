@@ -12,8 +12,8 @@ class RoundedWeightFunction : public torch::autograd::Function<RoundedWeightFunc
   static torch::Tensor forward(AutogradContext* context, torch::Tensor weight, torch::Tensor copy,
                                std::optional<torch::Tensor> gradient) {
     context->save_for_backward({weight});
-    context->saved_data["gradient"] =
-        gradient.value_or(torch::Tensor());  // not checked for what is written to it meanwhile
+    // Not a saved variable: what is written to it meanwhile is no mistake.
+    context->saved_data["gradient"] = gradient.value_or(torch::Tensor());
     return copy.view_as(copy);
   }
 
@@ -22,20 +22,20 @@ class RoundedWeightFunction : public torch::autograd::Function<RoundedWeightFunc
     torch::Tensor made;  // for autograd to add
     if (!of.gradient.defined())
       made = gradients[0].to(of.weight.scalar_type());
-    else if (of.has_gradient())
-      of.weight.grad().add_(gradients[0]);
-    else
+    else if (of.begin_gradient())
       of.gradient.copy_(gradients[0]);
+    else
+      of.weight.grad().add_(gradients[0]);
     return {made, {}, {}};
   }
 };
 
 }  // namespace
 
-bool RoundedWeight::has_gradient() const {
-  if (weight.grad().defined()) return true;
+bool RoundedWeight::begin_gradient() const {
+  if (weight.grad().defined()) return false;
   torch::Tensor(weight).mutable_grad() = gradient;
-  return false;
+  return true;
 }
 
 torch::Tensor rounded_weight(const RoundedWeight& weight) {

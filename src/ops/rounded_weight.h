@@ -10,9 +10,9 @@ struct RoundedWeight {
   torch::Tensor copy;
   torch::Tensor gradient;  // as the weight: memory for weight.grad(); undefined: who makes that sees to its own
 
-  // For what makes a gradient of the weight in that memory, or adds it to one: true if there is one, weight.grad().
-  // Else that is `gradient` from now on, which must be written: what it holds counts for nothing.
-  bool has_gradient() const;
+  // For what makes a gradient of the weight in that memory, or adds it to one. True if there is none: then `gradient`
+  // is weight.grad() from now on and must be written, as what it holds counts for nothing.
+  bool begin_gradient() const;
 };
 
 // The copy, for a pass with a backward: the weight's gradient is made of the copy's in one pass over them.

@@ -49,8 +49,8 @@ void FlatParameters::accumulate_gradients(bool first, const std::function<void()
       for (Gradient& of : parts) of.parameter.mutable_grad() = of.part;
     }
   } const put_back{parts_};
-  // Without copies it is autograd that makes the matrices' gradients: it adds each where it belongs, or leaves all
-  // where they are made, a second buffer's memory.
+  // Without copies autograd makes the matrices' gradients. Left where they are made, all of them would take the memory
+  // of a second buffer: each is added to zeros instead.
   adds_ = !first || !copies_.defined();
   if (first && adds_) gradients_.zero_();
   for (Gradient& of : parts_)

@@ -142,7 +142,6 @@ TEST_P(GradientsOf, AStepsPassesAreThoseThatAutogradAdds) {
     written.accumulate_gradients(rows.is_same(tokens), [&] { model->forward(rows, {}).square().sum().backward(); });
     other->forward(rows, {}).square().sum().backward();
   }
-  // Between the parts is what was there.
   for (size_t p = 0; p < model->parameters().size(); ++p) {
     const torch::Tensor gradient = written.part(written.gradients(), p);
     EXPECT_TRUE(torch::equal(gradient, added.part(added.gradients(), p))) << model->parameters()[p].name;

@@ -3,6 +3,7 @@
 
 #include <tuple>
 
+#include "tasks/batch.h"
 #include "train/compare_ranks.h"
 #include "train/gradient_reducer.h"
 #include "train/thread_group.h"
@@ -49,6 +50,29 @@ TEST(RankRows, UnevenSharesAndSeparatedExamplesGiveTheSameTraining) {
     EXPECT_TRUE(difference.weights <= 1e-10) << difference.weights;
     EXPECT_TRUE(difference.counts_equal);
   });
+}
+
+// Rows so short that some hold no whole example.
+TEST(RankRows, ARankWithoutAnswersAddsNothing) {
+  constexpr int ranks = 4;
+  for (const Precision precision : {Precision::float64, Precision::bf16}) {
+    Job job = tiny_job(Architecture::rope, precision);
+    job.train.context_length = 9;
+    job.train.steps = 12;
+    const int rows = job.train.batch_size / ranks;
+    int without = 0;
+    for (int step = 1; step < job.train.steps; ++step)  // there are gradients of a step before
+      for (int rank = 0; rank < ranks; ++rank)
+        without += training_batch(Task(job.task), job.train, step, rank * rows, rows).answer_tokens() == 0;
+    EXPECT_GT(without, 0);
+    const double tolerance = precision == Precision::float64 ? 1e-10 : 0.01;
+    ThreadGroup::run(ranks, [&](Group group) {
+      const RankDifference difference = compare_with_one_rank(job, group);
+      EXPECT_TRUE(difference.losses <= tolerance) << difference.losses;
+      EXPECT_TRUE(difference.grad_norms <= tolerance) << difference.grad_norms;
+      EXPECT_TRUE(difference.counts_equal);
+    });
+  }
 }
 
 TEST(RankWeights, AreTheSameBitsOnEveryRank) {
