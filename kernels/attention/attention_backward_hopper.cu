@@ -58,13 +58,52 @@ __device__ void add_up_columns(unsigned char* tile, int first, float* to) {
   }
 }
 
-// Turns a warp's 16 own gradients, from `first` on, back, and has the warpgroup's written to where the rows themselves
-// lie: part 0, 1 or 2 of (B, T, H, 3, d).
+// Turns a warp's 16 gradients, from time `time` on, back: numbers that are 8 `Apart` apart turn together, and are the
+// same lane's.
+template <int Apart, int N>
+__device__ void turn_back_by(const AttentionProblem& problem, Fragment<N>& gradients, int time) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int t = time + half * 8 + lane / 4;
+    if (t >= problem.time) continue;
+    const Angles angles = Angles::at(problem, t);
+#pragma unroll
+    for (int n = 0; n < Apart; ++n) {
+      const int i = n * 8 + lane % 4 * 2;
+      const float2 cos = *reinterpret_cast<const float2*>(angles.cos + i),
+                   sin = *reinterpret_cast<const float2*>(angles.sin + i);
+      const auto turn = [&](int e, float c, float s) {
+        const float a = gradients[n][e], b = gradients[n + Apart][e];
+        gradients[n][e] = a * c + b * s;
+        gradients[n + Apart][e] = b * c - a * s;
+      };
+      turn(2 * half, cos.x, sin.x);
+      turn(2 * half + 1, cos.y, sin.y);
+    }
+  }
+}
+// In registers, where a quarter (of head sizes 64 and 128) or all of a head's dimensions are rotated; else false.
+template <int N>
+__device__ bool turn_back(const AttentionProblem& problem, Fragment<N>& gradients, int time) {
+  bool turned = problem.rotary == 0;
+  const auto turn_if = [&](auto apart) {
+    if (problem.rotary != 16 * apart()) return;
+    turn_back_by<apart()>(problem, gradients, time);
+    turned = true;
+  };
+  if constexpr (N % 8 == 0) turn_if(std::integral_constant<int, N / 8>());
+  turn_if(std::integral_constant<int, N / 2>());
+  return turned;
+}
+
+// Has the gradients of a warpgroup's rows written to where the rows themselves lie: part 0, 1 or 2 of (B, T, H, 3, d).
+// Those of a warp, from `first` on, are turned back before, if they are `to_turn`.
 template <class Element, class P>
 __device__ void store_gradients(const AttentionProblem& problem, const BackwardArrays<Element, P::D>& arrays,
                                 unsigned char* tile, const typename P::Item& item, const WarpgroupPart& part,
-                                int qkv_part) {
-  if (qkv_part < 2) {
+                                int qkv_part, bool to_turn) {
+  if (to_turn) {
     const int first = part.first + row_of_warp();
     rotate_rows(
         problem, [tile](int row, int column) { return own_row<P, Element>(tile, row, column); },
@@ -163,11 +202,12 @@ __device__ void compute_query_gradients(const AttentionProblem& problem, const B
     P::skip(shared, stage, item.last - part.end);
 
     if (part.exists(problem)) {
+      const bool turned = turn_back(problem, gradient, row);
       wait_for_warpgroup();  // its last product of queries is done: their place is free for their gradients
       store_fragment_swizzled<P::own_rows, D, Element>(gradient, queries, first, [&](int, int c) {
         return c < problem.twice_from ? problem.scale : 2 * problem.scale;
       });
-      store_gradients<Element, P>(problem, arrays, queries, item, part, 0);
+      store_gradients<Element, P>(problem, arrays, queries, item, part, 0, !turned);
       add_up_gradients<Element, P>(problem, arrays, item, part, 0, queries);
       if (threadIdx.x % warpgroup_threads == 0) arrays.dqkv.end_stores();
     }
@@ -251,12 +291,13 @@ __device__ void compute_key_gradients(const AttentionProblem& problem, const Bac
     P::skip(shared, stage, item.last - part.end);
 
     if (part.exists(problem)) {
+      const bool turned = turn_back(problem, dkeys, row);
       wait_for_warpgroup();  // its last products of keys and values are done
       store_fragment_swizzled<P::own_rows, D, Element>(
           dkeys, keys, first, [&](int, int c) { return c < problem.twice_from ? problem.scale : 2 * problem.scale; });
       store_fragment_swizzled<P::own_rows, D, Element>(dvalues, values, first, [](int, int) { return 1.0f; });
-      store_gradients<Element, P>(problem, arrays, keys, item, part, 1);
-      store_gradients<Element, P>(problem, arrays, values, item, part, 2);
+      store_gradients<Element, P>(problem, arrays, keys, item, part, 1, !turned);
+      store_gradients<Element, P>(problem, arrays, values, item, part, 2, false);
       add_up_gradients<Element, P>(problem, arrays, item, part, 1, keys, values);
       if (threadIdx.x % warpgroup_threads == 0) arrays.dqkv.end_stores();
     }

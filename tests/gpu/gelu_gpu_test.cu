@@ -67,16 +67,16 @@ void check(const GeluShape& shape, double tolerance, double tolerance_of_sums) {
 
 class GeluGpu : public testing::TestWithParam<GeluShape> {};
 TEST_P(GeluGpu, Float32IsFloat64OfTheCpu) { check<float>(GetParam(), 1e-5, 1e-5); }
-TEST_P(GeluGpu, Bfloat16IsFloat64OfTheCpu) { check<__nv_bfloat16>(GetParam(), 5e-3, 1e-4); }
+TEST_P(GeluGpu, Bfloat16IsFloat64OfTheCpu) { check<__nv_bfloat16>(GetParam(), 5e-3, 2e-4); }
 
 INSTANTIATE_TEST_SUITE_P(Cases, GeluGpu,
                          testing::Values(GeluShape{1, 1}, GeluShape{3, 7}, GeluShape{2, 16}, GeluShape{65, 33},
                                          GeluShape{700, 101}, GeluShape{1134, 512}, GeluShape{333, 4096},
                                          GeluShape{70001, 8}, GeluShape{5003, 1028}));
 
-// Each number alone, so that the sizes of the others hide nothing.
+// Each number alone, so that the sizes of the others hide nothing. `least`: what is not to be told from 0.
 template <class Element>
-void check_each(double tolerance) {
+void check_each(double tolerance, double tolerance_of_tails, double least) {
   Array u;
   for (double x = -12; x <= 12; x += 0x1p-7) u.push_back(x);
   u = held<Element>(u);
@@ -88,11 +88,12 @@ void check_each(double tolerance) {
   const Array got = numbers(y);
   for (size_t i = 0; i < u.size(); ++i) {
     const double exact = u[i] * 0.5 * std::erfc(-u[i] * std::sqrt(0.5));
-    EXPECT_TRUE(std::abs(got[i] - exact) <= tolerance * std::abs(exact) + 1e-30) << u[i] << ": " << got[i];
+    const double allowed = u[i] > -3 ? tolerance : tolerance_of_tails;
+    EXPECT_TRUE(std::abs(got[i] - exact) <= allowed * std::abs(exact) + least) << u[i] << ": " << got[i];
   }
 }
-TEST(GeluGpuTails, EachNumberIsNear) { check_each<float>(1e-5); }
-TEST(GeluGpuTails, EachNumberIsNearInBfloat16) { check_each<__nv_bfloat16>(0x1p-8 + 4e-5); }
+TEST(GeluGpuTails, EachNumberIsNear) { check_each<float>(1e-5, 1e-5, 1e-30); }
+TEST(GeluGpuTails, EachNumberIsNearInBfloat16) { check_each<__nv_bfloat16>(0x1p-8 + 2e-4, 0x1p-8 + 4e-3, 1e-17); }
 
 TEST(GeluGpu, RefusesWhatItCannotDo) {
   EXPECT_THROW(bias_gelu_forward_cuda<float>({0, 8}, nullptr, nullptr, nullptr, nullptr), std::invalid_argument);
