@@ -192,13 +192,15 @@ TEST_P(OnGpu, Bf16FollowsTheCurveOfFloat32) {
     }
   }
   EXPECT_LT(curves[0].back(), 0.9 * curves[0].front());  // it learns something
-  // Where it falls fast, a curve may be a window of steps ahead of the other or behind it.
+  // Where it falls fast, a curve may be a window of steps ahead of the other or behind it; and of a task that is solved
+  // what is left of the loss is rounding's.
+  const double solved = 1e-4 * curves[0].front();
   for (size_t i = 0; i < curves[0].size(); ++i) {
     const auto around =
         std::minmax_element(curves[0].begin() + static_cast<ptrdiff_t>(i > 0 ? i - 1 : 0),
                             curves[0].begin() + static_cast<ptrdiff_t>(std::min(i + 2, curves[0].size())));
-    EXPECT_GT(curves[1][i], 0.98 * *around.first) << i;
-    EXPECT_LT(curves[1][i], 1.02 * *around.second) << i;
+    EXPECT_GT(curves[1][i], 0.98 * *around.first - solved) << i;
+    EXPECT_LT(curves[1][i], 1.02 * *around.second + solved) << i;
   }
 }
 
