@@ -120,9 +120,10 @@ def heading(part: dict) -> str:
 
 
 def tables(parts: dict[str, dict]) -> str:
-    headings = list(dict.fromkeys(map(heading, parts.values())))
-    if len(headings) > 1:  # parts of several calls
-        headings = [f"- {name}: {heading(part)}" for name, part in parts.items()]
+    calls: dict[str, list[str]] = {}
+    for name, part in parts.items():
+        calls.setdefault(heading(part), []).append(name)
+    headings = list(calls) if len(calls) < 2 else [f"- {', '.join(names)}: {call}" for call, names in calls.items()]
     blocks = [headings]
     sums = parts.get("sums", {"rows": []})["rows"]
     if "steps" in parts:

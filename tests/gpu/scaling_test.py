@@ -199,8 +199,9 @@ def test_on_fewer_gpus_the_goal_is_not_measured_and_what_failed_has_no_time():
 
 
 def test_sums_of_another_call_say_nothing_about_steps():
-    text = tables({"steps": part(*STEPS), "sums": part(*SUMS) | {"date": "2026-01-03"}})
-    assert text.startswith("- steps: 2026-01-02, 8 x") and "\n- sums: 2026-01-03, 8 x" in text
+    boards = {"model": "rope", "batch": 256, "milliseconds": [1.0, 2.0]}
+    text = tables({"steps": part(*STEPS), "sums": part(*SUMS) | {"date": "2026-01-03"}, "boards": part(boards)})
+    assert text.startswith("- steps, boards: 2026-01-02, 8 x") and "\n- sums: 2026-01-03, 8 x" in text
     assert "| rope, 512 rows | 240.00 / 32.00 | 1.00 / 0.94 | - | - |" in text
 
 
