@@ -33,8 +33,8 @@ __device__ inline Normal normal(float x) {
 }
 __device__ inline float distribution(float x, const Normal& of) { return x < 0 ? of.tail : 1 - of.tail; }
 
-// To 16 bits: Phi(x) = 1 / (1 + 2^-(x p(|x|))), as log2(Phi / (1 - Phi)) is odd. GELU is right to 1.5e-5 and, relative
-// to itself, to 1.2e-4 up to |x| = 3, 2.0e-3 up to 5.5, 3.7e-3 up to 8; beyond 9 it is below 1e-17.
+// To 16 bits: Phi(x) = 1 / (1 + 2^(x p(|x|))), as log2(Phi / (1 - Phi)) is odd. GELU is right to 1.5e-5 and, relative
+// to itself, to 1.2e-4 up to |x| = 3, 2.0e-3 up to 5.5, 3.7e-3 up to 8; below -9 it is nearer to 0 than 1e-17.
 __device__ inline float rounded_gelu(float x) {
   constexpr float c[] = {-2.29904747f,  -0.0176670272f,  -0.0722518787f,  -0.0270082001f,
                          0.0106993574f, -0.00159458141f, 0.000112902472f, -3.14338786e-6f};

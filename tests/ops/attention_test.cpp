@@ -69,10 +69,12 @@ TEST_P(AttentionOp, GivesTheGradientOfABiasOfQkv) {
   };
   const Tensor added = rows.to(places_dtype()) + (qkv.view_as(rows) - rows).to(places_dtype()) + (bias - bias.detach());
   const Tensor expected = gradient(composed_causal_attention(added.view(qkv.sizes()), places));
+  // The sums are over numbers that were rounded, and that are greater than they.
+  const double tolerance_of_sums = 2 * tolerance();
   for (const bool frozen : {false, true}) {
     const Tensor given = gradient(causal_attention(qkv.detach().requires_grad_(!frozen), places, bias));
     EXPECT_EQ(given.scalar_type(), places_dtype());
-    EXPECT_LE(difference(given, expected), tolerance());
+    EXPECT_LE(difference(given, expected), tolerance_of_sums);
   }
   const Tensor exact = qkv.to(places_dtype());
   EXPECT_LE(difference(gradient(composed_causal_attention(exact, places, bias)), expected), tolerance());
