@@ -83,7 +83,8 @@ __device__ void turn_back_by(const AttentionProblem& problem, Fragment<N>& gradi
     }
   }
 }
-// In registers, where a quarter (of head sizes 64 and 128) or all of a head's dimensions are rotated; else false.
+// In registers, where a quarter (of head sizes 64 and 128), all or none of a head's dimensions are rotated; false: they
+// are still to be turned.
 template <int N>
 __device__ bool turn_back(const AttentionProblem& problem, Fragment<N>& gradients, int time) {
   bool turned = problem.rotary == 0;

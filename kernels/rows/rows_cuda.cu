@@ -133,13 +133,16 @@ void embedding_gradient_cuda(const EmbeddingShape& shape, const int64_t* tokens,
   require(shape.vocabulary * shape.width < INT32_MAX, "an embedding that is too large");
   auto* to_add = static_cast<float*>(workspace);
   const Shares shares = shares_of(shape);
-  const bool packs = shape.width % token_pack == 0 && hold_packs<token_pack>(gradient, to_add);
+  const auto columns = [](int size) { return int64_t{token_threads} * size; };
+  const auto shared_bytes = [&](int size) { return shape.vocabulary * columns(size) * int64_t{sizeof(float)}; };
+  const bool packs = shape.width % token_pack == 0 && hold_packs<token_pack>(gradient, to_add) &&
+                     shared_bytes(token_pack) <= device_attribute(what, cudaDevAttrMaxSharedMemoryPerBlockOptin);
   const int size = packs ? token_pack : 1;
-  const int64_t block_columns = int64_t{token_threads} * size;
+  const int64_t block_columns = columns(size);
   const dim3 blocks(static_cast<unsigned>((shape.width + block_columns - 1) / block_columns),
                     static_cast<unsigned>(shares.count));
   launch(what, packs ? add_rows_of_tokens<Element, token_pack> : add_rows_of_tokens<Element, 1>, blocks, token_threads,
-         shape.vocabulary * block_columns * sizeof(float), stream, shape, shares.rows, tokens, gradient, to_add);
+         shared_bytes(size), stream, shape, shares.rows, tokens, gradient, to_add);
   add_all_shares<1>(what, to_add, shares.count, shape.vocabulary * shape.width, {{to}}, stream);
 }
 

@@ -15,7 +15,7 @@ bool attends(Architecture architecture) {
 
 // Forward and backward: six for each parameter and token (embeddings are looked up), and the products of attention.
 // The parameters after the last layer's attention, scan or recurrence see the answers alone, and those before the
-// first's the tokens of a small vocabulary: next to nothing.
+// first's the tokens of a small vocabulary (models/model.h), as strings of letters have: next to nothing.
 double step_flops(const Job& job, double tokens, double answers) {
   const double d = job.model.hidden_size, head = static_cast<double>(vocabulary_size(job.task)) * d;
   const bool attention = attends(job.model.architecture);
@@ -24,12 +24,10 @@ double step_flops(const Job& job, double tokens, double answers) {
   if (job.model.architecture == Architecture::mamba) of_answers += 2 * d * d;  // output projection
   const double parameters = static_cast<double>(parameter_count(job.model, job.task));
   double of_tokens = parameters - of_answers;
-  if (job.model.architecture != Architecture::mamba) of_tokens -= head;  // the embedding; Mamba's is its head
-  if (vocabulary_size(job.task) <= small_vocabulary) {
-    if (attention) of_tokens -= 3 * d * d;  // queries, keys and values
-    if (attention && job.model.parallel_residual) (job.model.layers > 1 ? of_tokens : of_answers) -= 8 * d * d;  // MLP
-    if (job.model.architecture == Architecture::mamba) of_tokens -= 4 * d * d;  // input projection
-  }
+  if (job.model.architecture != Architecture::mamba) of_tokens -= head;         // the embedding; Mamba's is its head
+  if (attention) of_tokens -= 3 * d * d;                                        // queries, keys and values
+  if (attention) (job.model.layers > 1 ? of_tokens : of_answers) -= 8 * d * d;  // MLP
+  if (job.model.architecture == Architecture::mamba) of_tokens -= 4 * d * d;    // input projection
   const double scores = attention ? 7.0 * tokens * job.train.context_length * d * job.model.layers : 0;
   return 6 * (tokens * of_tokens + answers * of_answers) + scores;
 }

@@ -69,7 +69,7 @@ const RoundedWeight* Model::rounded(const torch::Tensor& weight) const {
 
 const RoundedWeight* Model::rounded_for_product(const torch::Tensor& x, const torch::Tensor& weight) const {
   const RoundedWeight* const found = torch::GradMode::is_enabled() ? rounded(weight) : nullptr;
-  return found && takes_product(x, found->copy) ? found : nullptr;
+  return found && found->gradient.defined() && takes_product(x, found->copy) ? found : nullptr;
 }
 
 torch::Tensor Model::compute(const torch::Tensor& weight) const {

@@ -118,12 +118,13 @@ class Model {
   // Tells context.gradients_complete that those from `parameter` on are, once the gradient of `x` is.
   static void watch(const ForwardContext& context, const torch::Tensor& x, const torch::Tensor& parameter);
   torch::Tensor master(const torch::Tensor& x) const { return x.to(master_dtype()); }
-  // Whether that is so of `tokens` (B, T), whose embedding has V rows: not of a step of a cache. Whatever B and T > 1
-  // are, so that a row's numbers do not depend on them.
+  // Whether the first layer computes for each token of the vocabulary (small_vocabulary) what it can of `tokens` (B,
+  // T), whose embedding has V rows: not of a step of a cache. Whatever B and T > 1 are, so that a row's numbers do not
+  // depend on them.
   static bool begins_by_token(const torch::Tensor& embedding, const torch::Tensor& tokens) {
     return embedding.size(0) <= small_vocabulary && tokens.size(1) > 1;
   }
-  // What the first layer reads, in the master precision: the vocabulary's rows (V, d) if it is so, or the tokens' (B,
+  // What the first layer reads, in the master precision: the vocabulary's rows (V, d) if it does, or the tokens' (B,
   // T, d).
   torch::Tensor first_rows(const torch::Tensor& embedding, const torch::Tensor& tokens) const;
   // (B), on the device: where the last tokens of prompts (B, T) stand in tokens.flatten(); lengths as in prefill().

@@ -17,7 +17,7 @@ class Passes {
 
   virtual ~Passes() = default;
   // `inputs` on the host. On a GPU the work is queued after the current stream's and before what follows on it.
-  // `kind`: any number, the same for works alone that queue and call the same for inputs of the same shape.
+  // `kind`: any number; works of the same kind queue and call the same for inputs of the same shape.
   virtual void run(const TrainingInputs& inputs, int kind, const Work& work) = 0;
   // For the work, from any thread: makes `call` between what is queued so far and what will be, now and in every pass
   // that repeats this one. What it queues after the stream that was current in run() comes after what is queued so far.

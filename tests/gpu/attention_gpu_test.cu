@@ -196,7 +196,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{1, 151, 3, 32, 32, true, true}, Case{2, 220, 4, 64, 16}, Case{2, 220, 4, 64, 0, true},
                     Case{1, 193, 2, 128, 0, true, false, true}, Case{1, 321, 7, 80, 32, false, true, true},
                     Case{1, 257, 3, 64, 16, false, false, true}, Case{1, 577, 12, 64, 0, true, true},
-                    Case{1, 1134, 2, 128, 128, true}, Case{1, 1134, 3, 32}),
+                    Case{1, 1134, 2, 128, 128, true}, Case{1, 1134, 3, 32}, Case{2, 150, 3, 80, 80},
+                    Case{1, 150, 2, 64, 24}, Case{1, 150, 2, 128, 64}),
     name_of_case);
 
 INSTANTIATE_TEST_SUITE_P(OtherHeads, AttentionOnGpu,

@@ -92,6 +92,31 @@ void check_each(double tolerance, double tolerance_of_tails, double least) {
     EXPECT_TRUE(std::abs(got[i] - exact) <= allowed * std::abs(exact) + least) << u[i] << ": " << got[i];
   }
 }
+
+template <class Element>
+void check_each_slope(double tolerance, double least, double least_of_positive) {
+  Array u;
+  for (double x = -12; x <= 12; x += 0x1p-7) u.push_back(x);
+  u = held<Element>(u);
+  const GeluShape shape{1, static_cast<int64_t>(u.size())};
+  const DeviceArray<Element> device_u(elements<Element>(u)), dy(elements<Element>(Array(u.size(), 1.0))),
+      du(poison<Element>(u.size()));
+  const DeviceArray<float> bias(elements<float>(Array(u.size()))), dbias(poison<float>(u.size()));
+  const DeviceArray<float> workspace(poison<float>(bias_gelu_backward_workspace_bytes(shape) / 4));
+  bias_gelu_backward_cuda<Element>(shape, device_u.data(), bias.data(), dy.data(), du.data(), dbias.data(),
+                                   workspace.data(), nullptr);
+  ASSERT_CUDA(cudaDeviceSynchronize());
+  const Array got = numbers(du);
+  for (size_t i = 0; i < u.size(); ++i) {
+    const double exact =
+        0.5 * std::erfc(-u[i] * std::sqrt(0.5)) + u[i] * std::exp(-u[i] * u[i] / 2) * 0.3989422804014327;
+    const double allowed = tolerance * std::abs(exact) + (u[i] > 0 ? least_of_positive : least);
+    EXPECT_TRUE(std::abs(got[i] - exact) <= allowed) << u[i] << ": " << got[i] << ", not " << exact;
+  }
+}
+TEST(GeluGpuTails, EachSlopeIsNear) { check_each_slope<float>(1e-5, 2e-7, 2e-7); }
+TEST(GeluGpuTails, EachSlopeIsNearInBfloat16) { check_each_slope<__nv_bfloat16>(0x1p-8 + 1.3e-4, 2e-7, 6e-5); }
+
 TEST(GeluGpuTails, EachNumberIsNear) { check_each<float>(1e-5, 1e-5, 1e-30); }
 TEST(GeluGpuTails, EachNumberIsNearInBfloat16) { check_each<__nv_bfloat16>(0x1p-8 + 2e-4, 0x1p-8 + 4e-3, 1e-17); }
 

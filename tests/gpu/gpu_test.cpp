@@ -83,6 +83,24 @@ TEST_P(OnGpu, TrainingStepsHaveTheSameBitsAgain) {
         << first.model().parameters()[i].name;
 }
 
+// Gradients that a step's first pass writes and three others add to, in the memory that the weights' copies have for
+// them, of passes as they are and of recorded ones.
+TEST_P(OnGpu, Bf16GradientsOfSeveralPassesAreNearFloat64OnTheCpu) {
+  Job job = wide_job(GetParam(), Precision::bf16);
+  job.train.micro_batch_size = 2;
+  job.train.learning_rate = 0;  // each step is one of the first weights
+  Job exact = job;
+  exact.train.precision = Precision::float64;
+  SoloCollective alone;
+  Trainer on_gpu(job, torch::kCUDA, {alone, alone}), on_cpu(exact, torch::kCPU, {alone, alone});
+  for (int step = 0; step < 6; ++step) {
+    const StepReport got = on_gpu.step(), expected = on_cpu.step();
+    EXPECT_NEAR(got.loss, expected.loss, 0.06 * expected.loss) << step;
+    EXPECT_NEAR(got.grad_norm, expected.grad_norm, 0.06 * expected.grad_norm) << step;
+  }
+  EXPECT_GT(on_gpu.captured_passes(), 0U);
+}
+
 // Gradients of six steps of two micro batches, summed over the ranks in the backward pass of the second: of passes as
 // they are, and of passes of which the third step's are recorded and the later ones repeat those.
 TEST_P(OnGpu, RecordedPassesHaveTheBitsOfOthers) {
