@@ -74,12 +74,17 @@ INSTANTIATE_TEST_SUITE_P(Cases, GeluGpu,
                                          GeluShape{700, 101}, GeluShape{1134, 512}, GeluShape{333, 4096},
                                          GeluShape{70001, 8}, GeluShape{5003, 1028}));
 
+template <class Element>
+Array each_number() {
+  Array u;
+  for (double x = -12; x <= 12; x += 0x1p-7) u.push_back(x);
+  return held<Element>(u);
+}
+
 // Each number alone, so that the sizes of the others hide nothing. `least`: what is not to be told from 0.
 template <class Element>
 void check_each(double tolerance, double tolerance_of_tails, double least) {
-  Array u;
-  for (double x = -12; x <= 12; x += 0x1p-7) u.push_back(x);
-  u = held<Element>(u);
+  const Array u = each_number<Element>();
   const GeluShape shape{1, static_cast<int64_t>(u.size())};
   const DeviceArray<Element> device_u(elements<Element>(u)), y(poison<Element>(u.size()));
   const DeviceArray<float> bias(elements<float>(Array(u.size())));
@@ -95,9 +100,7 @@ void check_each(double tolerance, double tolerance_of_tails, double least) {
 
 template <class Element>
 void check_each_slope(double tolerance, double least, double least_of_positive) {
-  Array u;
-  for (double x = -12; x <= 12; x += 0x1p-7) u.push_back(x);
-  u = held<Element>(u);
+  const Array u = each_number<Element>();
   const GeluShape shape{1, static_cast<int64_t>(u.size())};
   const DeviceArray<Element> device_u(elements<Element>(u)), dy(elements<Element>(Array(u.size(), 1.0))),
       du(poison<Element>(u.size()));

@@ -211,7 +211,7 @@ TEST_P(OnGpu, Bf16FollowsTheCurveOfFloat32) {
   }
   EXPECT_LT(curves[0].back(), 0.9 * curves[0].front());  // it learns something
   // Where it falls fast, a curve may be a window of steps ahead of the other or behind it; and of a task that is solved
-  // what is left of the loss is rounding's.
+  // they may differ by a ten-thousandth of where they began.
   const double solved = 1e-4 * curves[0].front();
   for (size_t i = 0; i < curves[0].size(); ++i) {
     const auto around =
