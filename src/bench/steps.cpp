@@ -32,6 +32,17 @@ double step_flops(const Job& job, double tokens, double answers) {
   return 6 * (tokens * of_tokens + answers * of_answers) + scores;
 }
 
+// Passes are recorded when their kind has come before (train/gpu_passes.h), and the number of a step's answers decides
+// on the kind: until none was for a while, steps are slower than those of a sweep.
+void record_passes(const Trainer& trainer, const std::function<void()>& train) {
+  constexpr int enough = 5;
+  for (int calls_without = 0; calls_without < enough;) {
+    const size_t before = trainer.captured_passes();
+    train();
+    calls_without = trainer.captured_passes() == before ? calls_without + 1 : 0;
+  }
+}
+
 std::string batch_text(const Job& job) {
   return fmt::format("{} x {}", job.train.batch_size, job.train.context_length);
 }
@@ -67,6 +78,7 @@ BenchRow bench_training_step(const BenchRun& run) {
       trainer.take_reports(1);
     }
   };
+  if (run.device.is_cuda()) record_passes(trainer, train);
   row.seconds = seconds_per_call(train, run.device, run.budget) / steps;
   if (!run.trace.empty()) trace_calls([&] { trainer.step(); }, run.device, run.trace);
   return row;
