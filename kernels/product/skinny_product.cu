@@ -1,4 +1,4 @@
-// A block has tiles of the weight's rows, and its warps share what is summed over. A lane reads 16 bytes of a row at a
+// A block has tiles of the weights' rows, and its warps share what is summed over. A lane reads 16 bytes of a row at a
 // time, which lie as tensor cores want them if the numbers that are summed are taken in another order, in the weight
 // and in x alike. The warps' sums are added in their order.
 #include <cuda_bf16.h>
@@ -23,11 +23,22 @@ static_assert(tile_rows == most_skinny_rows);
 constexpr int piece = 8, step = 4 * piece;  // numbers: of a lane, of the four lanes that have a row
 constexpr int share_steps = 4;              // loads of a lane in flight, for each of its two rows
 constexpr int share = share_steps * step;   // numbers of a row that a warp reads at a time
-constexpr int most_warps = 8, blocks_at_once = 2;
+constexpr int most_warps = 8, blocks_at_once = 2, most_products = 2;
 
-struct SkinnyProblem {
+template <class Element>
+struct Problem {
   int rows, columns, inner;
   int x_stride, y_stride;
+  int warps;  // of a block, those that have a part of it
+  const Element *x, *weight, *bias;
+  const float* gelu_bias;
+  Element* y;
+};
+// The tiles of one problem after those of the other.
+template <class Element>
+struct Problems {
+  Problem<Element> each[most_products];
+  int first_tiles, tiles;
 };
 
 constexpr const char* what = "a product of few rows";
@@ -46,11 +57,11 @@ struct Share {
   uint4 low[share_steps], high[share_steps];  // of row lane / 4 and of that + 8
 };
 template <class Element>
-__device__ Share load_share(const SkinnyProblem& problem, const Element* weight, int tile, int begin) {
+__device__ Share load_share(const Problem<Element>& of, int tile, int begin) {
   const int row = tile * tile_columns + threadIdx.x % 32 / 4, first = begin + threadIdx.x % 4 * piece;
   const auto at = [&](int column, int k) {
-    if (column >= problem.columns || k >= problem.inner) return make_uint4(0, 0, 0, 0);
-    return read_once(weight + column * problem.inner + k);
+    if (column >= of.columns || k >= of.inner) return make_uint4(0, 0, 0, 0);
+    return read_once(of.weight + column * of.inner + k);
   };
   Share to;
 #pragma unroll
@@ -61,29 +72,35 @@ __device__ Share load_share(const SkinnyProblem& problem, const Element* weight,
   return to;
 }
 
-// A block goes through tiles of the weight's rows, and each of its warps through shares of them, of which the next, be
+// A block goes through tiles of the weights' rows, and each of its warps through shares of them, of which the next, be
 // it of the next tile, is on its way while one is multiplied.
 template <class Element>
 __global__ void __launch_bounds__(32 * most_warps, blocks_at_once)
-    skinny_product_kernel(const SkinnyProblem problem, const SkinnyProductInputs<Element> in, Element* y) {
+    skinny_products_kernel(const __grid_constant__ Problems<Element> problems) {
   __shared__ float of_warps[2][most_warps][tile_rows * tile_columns];  // tiles in turns
-  const int warp = threadIdx.x / 32, warps = blockDim.x / 32, lane = threadIdx.x % 32, row = lane / 4;
-  const int tiles = (problem.columns + tile_columns - 1) / tile_columns;
-  const auto x_at = [&](int k) {
-    if (row >= problem.rows || k >= problem.inner) return make_uint4(0, 0, 0, 0);
-    return *reinterpret_cast<const uint4*>(in.x + row * problem.x_stride + k);
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, row = lane / 4;
+  const auto first_share = [&](int tile) {
+    const bool second = tile >= problems.first_tiles;
+    const Problem<Element>& of = problems.each[second];
+    return load_share(of, second ? tile - problems.first_tiles : tile, warp < of.warps ? warp * share : of.inner);
   };
 
   let_next_begin();
   await_previous();
-  Share now = load_share(problem, in.weight, blockIdx.x, warp * share);
-  for (int tile = blockIdx.x, turn = 0; tile < tiles; tile += gridDim.x, turn ^= 1) {
+  Share now = first_share(blockIdx.x);
+  for (int at = blockIdx.x, turn = 0; at < problems.tiles; at += gridDim.x, turn ^= 1) {
+    const bool second = at >= problems.first_tiles;
+    const Problem<Element>& of = problems.each[second];
+    const int tile = second ? at - problems.first_tiles : at;
+    const auto x_at = [&](int k) {
+      if (row >= of.rows || k >= of.inner) return make_uint4(0, 0, 0, 0);
+      return *reinterpret_cast<const uint4*>(of.x + row * of.x_stride + k);
+    };
     float sums[4] = {};
-    for (int shares = 0; shares < problem.inner; shares += warps * share) {
-      const int begin = shares + warp * share;
-      const bool last = shares + warps * share >= problem.inner;
-      const Share next = last ? load_share(problem, in.weight, tile + gridDim.x, warp * share)
-                              : load_share(problem, in.weight, tile, begin + warps * share);
+    for (int shares = 0; shares < of.inner; shares += of.warps * share) {
+      const int begin = warp < of.warps ? shares + warp * share : of.inner;
+      const bool last = shares + of.warps * share >= of.inner;
+      const Share next = last ? first_share(at + gridDim.x) : load_share(of, tile, begin + of.warps * share);
 #pragma unroll
       for (int s = 0; s < share_steps; ++s) {
         const uint4 &low = now.low[s], &high = now.high[s];
@@ -96,14 +113,14 @@ __global__ void __launch_bounds__(32 * most_warps, blocks_at_once)
 #pragma unroll
     for (int i = 0; i < 4; ++i) of_warps[turn][warp][(lane % 4 * 2 + i % 2) * tile_columns + row + i / 2 * 8] = sums[i];
     __syncthreads();
-    for (int i = threadIdx.x; i < problem.rows * tile_columns; i += blockDim.x) {
-      const int of = i / tile_columns, column = tile * tile_columns + i % tile_columns;
-      if (column >= problem.columns) continue;
+    for (int i = threadIdx.x; i < of.rows * tile_columns; i += blockDim.x) {
+      const int of_row = i / tile_columns, column = tile * tile_columns + i % tile_columns;
+      if (column >= of.columns) continue;
       float sum = 0;
-      for (int w = 0; w < warps; ++w) sum += of_warps[turn][w][i];
-      if (in.bias) sum += static_cast<float>(in.bias[column]);
-      if (in.gelu_bias) sum = gelu<Element>(static_cast<float>(Element(sum)) + in.gelu_bias[column]);
-      y[of * problem.y_stride + column] = Element(sum);
+      for (int w = 0; w < of.warps; ++w) sum += of_warps[turn][w][i];
+      if (of.bias) sum += static_cast<float>(of.bias[column]);
+      if (of.gelu_bias) sum = gelu<Element>(static_cast<float>(Element(sum)) + of.gelu_bias[column]);
+      of.y[of_row * of.y_stride + column] = Element(sum);
     }
   }
 }
@@ -138,24 +155,38 @@ bool takes_skinny_product(const SkinnyProductShape& shape, const void* x, const 
 }
 
 template <class Element>
-void skinny_product_cuda(const SkinnyProductShape& shape, const SkinnyProductInputs<Element>& in, Element* y,
-                         cudaStream_t stream) {
-  if (const std::string refused = refusal(shape, in.x, in.weight); !refused.empty())
-    throw std::invalid_argument(std::string(what) + " on the GPU: " + refused);
-  const SkinnyProblem problem{static_cast<int>(shape.rows), static_cast<int>(shape.columns),
-                              static_cast<int>(shape.inner), static_cast<int>(shape.x_stride),
-                              static_cast<int>(shape.y_stride)};
-  const int64_t blocks =
-      std::min<int64_t>(in_parts(shape.columns, tile_columns), blocks_at_once * multiprocessors(what));
-  launch_overlapping(what, skinny_product_kernel<Element>, dim3(static_cast<unsigned>(blocks)),
-                     32 * warps_for(shape.inner), 0, stream, problem, in, y);
+void skinny_products_cuda(const std::vector<SkinnyProduct<Element>>& products, cudaStream_t stream) {
+  if (products.empty() || products.size() > most_products)
+    throw std::invalid_argument(std::to_string(products.size()) + " products of few rows at once, not 1 or 2");
+  Problems<Element> problems{};
+  int warps = 0;
+  for (size_t p = 0; p < products.size(); ++p) {
+    const SkinnyProduct<Element>& of = products[p];
+    const SkinnyProductShape& shape = of.shape;
+    if (const std::string refused = refusal(shape, of.x, of.weight); !refused.empty())
+      throw std::invalid_argument(std::string(what) + " on the GPU: " + refused);
+    problems.each[p] = {.rows = static_cast<int>(shape.rows),
+                        .columns = static_cast<int>(shape.columns),
+                        .inner = static_cast<int>(shape.inner),
+                        .x_stride = static_cast<int>(shape.x_stride),
+                        .y_stride = static_cast<int>(shape.y_stride),
+                        .warps = warps_for(shape.inner),
+                        .x = of.x,
+                        .weight = of.weight,
+                        .bias = of.bias,
+                        .gelu_bias = of.gelu_bias,
+                        .y = of.y};
+    if (p == 1) problems.first_tiles = problems.tiles;
+    problems.tiles += static_cast<int>(in_parts(shape.columns, tile_columns));
+    warps = std::max(warps, problems.each[p].warps);
+  }
+  if (products.size() == 1) problems.first_tiles = problems.tiles;
+  const int blocks = std::min(problems.tiles, blocks_at_once * multiprocessors(what));
+  launch_overlapping(what, skinny_products_kernel<Element>, dim3(static_cast<unsigned>(blocks)), 32 * warps, 0, stream,
+                     problems);
 }
 
-#define RECITE_INSTANTIATE(Element)                                                                           \
-  template void skinny_product_cuda(const SkinnyProductShape&, const SkinnyProductInputs<Element>&, Element*, \
-                                    cudaStream_t);
-RECITE_INSTANTIATE(__nv_bfloat16)
-RECITE_INSTANTIATE(__half)
-#undef RECITE_INSTANTIATE
+template void skinny_products_cuda(const std::vector<SkinnyProduct<__nv_bfloat16>>&, cudaStream_t);
+template void skinny_products_cuda(const std::vector<SkinnyProduct<__half>>&, cudaStream_t);
 
 }  // namespace recite::kernels

@@ -82,16 +82,29 @@ torch::Tensor Model::constant_of(const torch::Tensor& weight) const {
   return found ? found->copy : weight.detach().to(compute_dtype());
 }
 
+PlainProduct Model::plain(const PlainProduct& of) const {
+  return {of.x, compute(of.weight), of.bias.defined() ? constant_of(of.bias) : of.bias, of.gelu_bias};
+}
+
 torch::Tensor Model::linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) const {
+  if (!torch::GradMode::is_enabled()) return plain_product(plain({x, weight, bias}));
   const torch::Tensor constant = bias.defined() ? constant_of(bias) : bias;
   if (const RoundedWeight* const of = rounded_for_product(x, weight)) return product(x, *of, constant);
-  if (!torch::GradMode::is_enabled()) return plain_product(x, compute(weight), constant);
   return torch::linear(x, compute(weight), constant);
 }
 
 torch::Tensor Model::linear_gelu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) const {
-  if (!torch::GradMode::is_enabled()) return plain_product_gelu(x, compute(weight), bias);
+  if (!torch::GradMode::is_enabled()) return plain_product(plain({x, weight, {}, bias}));
   return bias_gelu(linear(x, weight), bias);
+}
+
+std::pair<torch::Tensor, torch::Tensor> Model::linear_both(const PlainProduct& first,
+                                                           const PlainProduct& second) const {
+  if (!torch::GradMode::is_enabled()) return plain_products(plain(first), plain(second));
+  const auto one = [&](const PlainProduct& of) {
+    return of.gelu_bias.defined() ? linear_gelu(of.x, of.weight, of.gelu_bias) : linear(of.x, of.weight, of.bias);
+  };
+  return {one(first), one(second)};
 }
 
 ProductAndInput Model::linear_and_input(const torch::Tensor& x, const torch::Tensor& weight) const {

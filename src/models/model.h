@@ -113,7 +113,10 @@ class Model {
   torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias = {}) const;
   // bias_gelu() (ops/bias_gelu.h) of the same without a bias.
   torch::Tensor linear_gelu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) const;
-  // The same without a bias, and x again, for what else is computed from it (ops/product.h).
+  // Two of these, the second kind where there is a gelu_bias, of the model's weights and biases as they are. Neither is
+  // of what the other makes, so that a step of generation has one kernel for both.
+  std::pair<torch::Tensor, torch::Tensor> linear_both(const PlainProduct& first, const PlainProduct& second) const;
+  // linear() without a bias, and x again, for what else is computed from it (ops/product.h).
   ProductAndInput linear_and_input(const torch::Tensor& x, const torch::Tensor& weight) const;
   // Tells context.gradients_complete that those from `parameter` on are, once the gradient of `x` is.
   static void watch(const ForwardContext& context, const torch::Tensor& x, const torch::Tensor& parameter);
@@ -144,6 +147,9 @@ class Model {
   torch::Device device_;
   ModelUse use_;
   std::vector<Parameter> parameters_;
+  // For ops/product.h, in the compute precision.
+  PlainProduct plain(const PlainProduct& of) const;
+
   std::vector<Initial> initial_;  // of each parameter
   std::unordered_map<const c10::TensorImpl*, RoundedWeight> rounded_;
 };

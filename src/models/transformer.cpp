@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <tuple>
+
 #include "base/error.h"
 #include "models/attention_heads.h"
 #include "ops/embed.h"
@@ -157,7 +159,15 @@ torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const ForwardCont
       return by_token ? embed(rows, places) : rows;
     };
     watch(context, x.stream, layer.qkv.weight);
-    const torch::Tensor qkv = of_places(linear(x.norms[0], layer.qkv.weight, layer.qkv.bias), tokens);
+    // Both branches begin with a product of what the norms made, and end with one.
+    const bool at_once = spec_.parallel_residual && !by_token && !context.wanted.defined();
+    torch::Tensor qkv, inner;  // the latter of the MLP
+    if (at_once) {
+      std::tie(qkv, inner) = linear_both({x.norms[0], layer.qkv.weight, layer.qkv.bias},
+                                         {x.norms[1], layer.mlp_in.weight, {}, layer.mlp_in.bias});
+    } else {
+      qkv = of_places(linear(x.norms[0], layer.qkv.weight, layer.qkv.bias), tokens);
+    }
     torch::Tensor mixed = attend(heads_of(qkv), l), stream = of_places(x.stream, tokens), read = tokens;
     if (context.wanted.defined() && l + 1 == layers_.size()) {
       for (torch::Tensor* rows : {&mixed, &stream}) *rows = take_rows(*rows, context.wanted);
@@ -166,11 +176,17 @@ torch::Tensor Transformer::hidden(const torch::Tensor& tokens, const ForwardCont
       else
         x.norms.back() = take_rows(x.norms.back(), context.wanted);
     }
-    const torch::Tensor attended = linear(mixed, layer.attention_out.weight);
     if (spec_.parallel_residual) {
-      const torch::Tensor bias = branch_biases.empty() ? branch_bias(layer) : branch_biases[l];
-      x = norm({stream, {attended, of_places(mlp(layer, x.norms[1]), read)}, bias}, l + 1);
+      torch::Tensor attended, fed;
+      if (at_once) {
+        std::tie(attended, fed) = linear_both({mixed, layer.attention_out.weight}, {inner, layer.mlp_out.weight});
+      } else {
+        attended = linear(mixed, layer.attention_out.weight);
+        fed = of_places(mlp(layer, x.norms[1]), read);
+      }
+      x = norm({stream, {attended, fed}, branch_biases.empty() ? branch_bias(layer) : branch_biases[l]}, l + 1);
     } else {
+      const torch::Tensor attended = linear(mixed, layer.attention_out.weight);
       x = residual_norm({stream, {attended}, layer.attention_out.bias}, {layer.mlp_norm}, spec_.norm_eps,
                         compute_dtype());
       x = norm({x.stream, {mlp(layer, x.norms[0])}, layer.mlp_out.bias}, l + 1);

@@ -40,23 +40,6 @@ kernels::SkinnyProductShape skinny_shape(const torch::Tensor& x, const torch::Te
           .y_stride = weight.size(0)};
 }
 
-// Undefined biases are absent.
-torch::Tensor skinny(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
-                     const torch::Tensor& gelu_bias) {
-  torch::Tensor y = torch::empty({x.size(0), weight.size(0)}, x.options());
-  with_attention_element(x, [&](auto type) {
-    using Element = decltype(type);
-    if constexpr (sizeof(Element) == 2)
-      kernels::skinny_product_cuda<Element>(skinny_shape(x, weight),
-                                            {.x = read_only<Element>(x),
-                                             .weight = read_only<Element>(weight),
-                                             .bias = read_only<Element>(bias),
-                                             .gelu_bias = read_only<float>(gelu_bias)},
-                                            data<Element>(y), stream());
-  });
-  return y;
-}
-
 }  // namespace
 
 void norm_forward(const kernels::ResidualNormShape& shape, const NormInputs& in, const NormOutputs& out) {
@@ -154,12 +137,27 @@ bool takes_skinny_product(const torch::Tensor& x, const torch::Tensor& weight) {
          kernels::takes_skinny_product(skinny_shape(x, weight), x.const_data_ptr(), weight.const_data_ptr());
 }
 
-torch::Tensor skinny_product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
-  return skinny(x, weight, bias, {});
-}
-
-torch::Tensor skinny_product_gelu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& gelu_bias) {
-  return skinny(x, weight, {}, gelu_bias);
+std::vector<torch::Tensor> skinny_products(const std::vector<SkinnyInputs>& products) {
+  std::vector<torch::Tensor> made;
+  for (const SkinnyInputs& of : products)
+    made.push_back(torch::empty({of.x.size(0), of.weight.size(0)}, of.x.options()));
+  with_attention_element(made.front(), [&](auto type) {
+    using Element = decltype(type);
+    if constexpr (sizeof(Element) == 2) {
+      std::vector<kernels::SkinnyProduct<Element>> all;
+      for (size_t p = 0; p < products.size(); ++p) {
+        const SkinnyInputs& of = products[p];
+        all.push_back({.shape = skinny_shape(of.x, of.weight),
+                       .x = read_only<Element>(of.x),
+                       .weight = read_only<Element>(of.weight),
+                       .bias = read_only<Element>(of.bias),
+                       .gelu_bias = read_only<float>(of.gelu_bias),
+                       .y = data<Element>(made[p])});
+      }
+      kernels::skinny_products_cuda(all, stream());
+    }
+  });
+  return made;
 }
 
 torch::Tensor put_rows(const torch::Tensor& rows, const torch::Tensor& at, torch::IntArrayRef shape) {

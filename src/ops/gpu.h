@@ -87,11 +87,13 @@ torch::Tensor product_input_gradient(const torch::Tensor& dy, const torch::Tenso
 void product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& gradient, bool adds);
 
 // The first of these for at most as many rows as kernels/product/skinny_product_cuda.h takes, of bf16 or float16;
-// weight contiguous.
+// weight contiguous. With gelu_bias (O), float32: GELU of that without a bias, rounded, plus gelu_bias.
+struct SkinnyInputs {
+  torch::Tensor x, weight, bias, gelu_bias;  // the biases may be undefined
+};
 bool takes_skinny_product(const torch::Tensor& x, const torch::Tensor& weight);
-torch::Tensor skinny_product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
-// GELU of that without a bias, rounded, plus gelu_bias (O), float32.
-torch::Tensor skinny_product_gelu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& gelu_bias);
+// One or two, of the same type, by one kernel.
+std::vector<torch::Tensor> skinny_products(const std::vector<SkinnyInputs>& products);
 
 // Of kernels/rows/rows_cuda.h: zeros of `shape` (.., D), but rows (M, D), contiguous, at places `at` (M) of it.
 torch::Tensor put_rows(const torch::Tensor& rows, const torch::Tensor& at, torch::IntArrayRef shape);

@@ -1,5 +1,7 @@
 #include "ops/product.h"
 
+#include <vector>
+
 #include "ops/bias_gelu.h"
 #include "ops/gpu.h"
 
@@ -59,15 +61,21 @@ class ProductFunction : public torch::autograd::Function<ProductFunction> {
   }
 };
 
-// What `product` makes of x's rows, where a kernel takes them; else undefined.
-template <class Product>
-torch::Tensor skinny_product(const torch::Tensor& x, const torch::Tensor& weight, const Product& product) {
+// By a kernel for few rows, where there is one for all of them; else nothing.
+std::vector<torch::Tensor> skinny_products(const std::vector<PlainProduct>& products) {
+  std::vector<torch::Tensor> made;
   if constexpr (gpu::built) {
-    if (!x.is_cuda() || x.numel() == 0) return {};
-    const torch::Tensor rows = rows_of(x);
-    if (gpu::takes_skinny_product(rows, weight)) return product(rows).view(with_width(x.sizes().vec(), weight.size(0)));
+    std::vector<gpu::SkinnyInputs> of_rows;
+    for (const auto& [x, weight, bias, gelu_bias] : products) {
+      if (!x.is_cuda() || x.numel() == 0) return {};
+      of_rows.push_back({rows_of(x), weight, bias, gelu_bias});
+      if (!gpu::takes_skinny_product(of_rows.back().x, weight)) return {};
+    }
+    made = gpu::skinny_products(of_rows);
+    for (size_t p = 0; p < made.size(); ++p)
+      made[p] = made[p].view(with_width(products[p].x.sizes().vec(), made[p].size(1)));
   }
-  return {};
+  return made;
 }
 
 }  // namespace
@@ -88,16 +96,17 @@ ProductAndInput product_and_input(const torch::Tensor& x, const RoundedWeight& w
   return {both[0], both[1]};
 }
 
-torch::Tensor plain_product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
-  const torch::Tensor y =
-      skinny_product(x, weight, [&](const torch::Tensor& rows) { return gpu::skinny_product(rows, weight, bias); });
-  return y.defined() ? y : torch::linear(x, weight, bias);
+torch::Tensor plain_product(const PlainProduct& of) {
+  const std::vector<torch::Tensor> made = skinny_products({of});
+  if (!made.empty()) return made.front();
+  const torch::Tensor y = torch::linear(of.x, of.weight, of.bias);
+  return of.gelu_bias.defined() ? bias_gelu(y, of.gelu_bias) : y;
 }
 
-torch::Tensor plain_product_gelu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& gelu_bias) {
-  const torch::Tensor y = skinny_product(
-      x, weight, [&](const torch::Tensor& rows) { return gpu::skinny_product_gelu(rows, weight, gelu_bias); });
-  return y.defined() ? y : bias_gelu(torch::linear(x, weight), gelu_bias);
+std::pair<torch::Tensor, torch::Tensor> plain_products(const PlainProduct& first, const PlainProduct& second) {
+  const std::vector<torch::Tensor> made = skinny_products({first, second});
+  if (!made.empty()) return {made[0], made[1]};
+  return {plain_product(first), plain_product(second)};
 }
 
 }  // namespace recite

@@ -3,6 +3,8 @@
 
 #include <torch/torch.h>
 
+#include <utility>
+
 #include "ops/rounded_weight.h"
 
 namespace recite {
@@ -23,8 +25,12 @@ ProductAndInput product_and_input(const torch::Tensor& x, const RoundedWeight& w
                                   const torch::Tensor& constant = {});
 
 // torch::linear, for a pass without a backward: of few rows in 16 bits on a GPU by a kernel that reads the weight once.
-torch::Tensor plain_product(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
-// bias_gelu() (ops/bias_gelu.h) of that without a bias.
-torch::Tensor plain_product_gelu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& gelu_bias);
+// With gelu_bias: bias_gelu() (ops/bias_gelu.h) of that, for which there is no bias.
+struct PlainProduct {
+  torch::Tensor x, weight, bias = {}, gelu_bias = {};  // the biases may be undefined
+};
+torch::Tensor plain_product(const PlainProduct& of);
+// Two of them, neither of what the other makes: of few rows by one kernel. Each has the bits that it has alone.
+std::pair<torch::Tensor, torch::Tensor> plain_products(const PlainProduct& first, const PlainProduct& second);
 
 }  // namespace recite

@@ -5,8 +5,9 @@
 namespace recite::kernels {
 namespace {
 
+using Element = __nv_bfloat16;
+
 void bench_skinny_product(const Bench& bench, int64_t rows, int64_t columns, int64_t inner) {
-  using Element = __nv_bfloat16;
   BenchMemory memory;
   const int64_t size = columns * inner;
   const double weight_bytes = 2.0 * static_cast<double>(size);
@@ -19,7 +20,9 @@ void bench_skinny_product(const Bench& bench, int64_t rows, int64_t columns, int
                      "step",
                      weight_bytes + 2.0 * static_cast<double>(rows * (columns + inner))};
   bench.time(row, [&](int i) {
-    skinny_product_cuda<Element>({rows, columns, inner, inner, columns}, {x, weight + i % turns * size}, y, nullptr);
+    skinny_products_cuda<Element>(
+        {{.shape = {rows, columns, inner, inner, columns}, .x = x, .weight = weight + i % turns * size, .y = y}},
+        nullptr);
   });
 }
 

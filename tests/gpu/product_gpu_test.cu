@@ -220,12 +220,13 @@ TYPED_TEST(SkinnyProducts, AreThoseOfFloat64WhateverTheOtherRowsAre) {
     const DeviceArray<float> on_gelu_bias(bias);
     const auto product = [&](int64_t first, int64_t count) {
       DeviceArray<Element> y(std::vector<float>(static_cast<size_t>(count * y_stride), before));
-      skinny_product_cuda<Element>({count, columns, inner, x_stride, y_stride},
-                                   {.x = on_x.data() + first * x_stride,
-                                    .weight = on_weight.data(),
-                                    .bias = with_bias ? on_bias.data() : nullptr,
-                                    .gelu_bias = with_gelu ? on_gelu_bias.data() : nullptr},
-                                   y.data(), nullptr);
+      skinny_products_cuda<Element>({{.shape = {count, columns, inner, x_stride, y_stride},
+                                      .x = on_x.data() + first * x_stride,
+                                      .weight = on_weight.data(),
+                                      .bias = with_bias ? on_bias.data() : nullptr,
+                                      .gelu_bias = with_gelu ? on_gelu_bias.data() : nullptr,
+                                      .y = y.data()}},
+                                    nullptr);
       return y.numbers();
     };
     const std::vector<double> y = product(0, rows);
@@ -246,18 +247,67 @@ TYPED_TEST(SkinnyProducts, AreThoseOfFloat64WhateverTheOtherRowsAre) {
   }
 }
 
+// Of sizes for which a block has other numbers of warps, and more or fewer tiles than a GPU has blocks.
+TYPED_TEST(SkinnyProducts, TwoAtOnceHaveTheBitsOfEach) {
+  using Element = TypeParam;
+  struct Size {
+    int64_t columns, inner;
+  };
+  constexpr int64_t rows = 3;
+  for (const auto& [first, second] :
+       {std::pair{Size{2560, 2560}, Size{2560, 10240}}, std::pair{Size{2560, 10240}, Size{2560, 2560}},
+        std::pair{Size{7680, 1024}, Size{9001, 1024}}, std::pair{Size{17, 40}, Size{1, 2048}},
+        std::pair{Size{33, 1000}, Size{5000, 8}}}) {
+    SCOPED_TRACE(::testing::Message() << first.columns << " of " << first.inner << ", " << second.columns << " of "
+                                      << second.inner);
+    const DeviceArray<Element> x(numbers(rows * std::max(first.inner, second.inner), 1));
+    const DeviceArray<Element> first_weight(numbers(first.columns * first.inner, 2));
+    const DeviceArray<Element> second_weight(numbers(second.columns * second.inner, 3));
+    const DeviceArray<Element> bias(numbers(first.columns, 4));
+    const DeviceArray<float> gelu_bias(numbers(second.columns, 5));
+    const auto products = [&](DeviceArray<Element>& first_y, DeviceArray<Element>& second_y) {
+      return std::vector<SkinnyProduct<Element>>{
+          {.shape = {rows, first.columns, first.inner, first.inner, first.columns},
+           .x = x.data(),
+           .weight = first_weight.data(),
+           .bias = bias.data(),
+           .y = first_y.data()},
+          {.shape = {rows, second.columns, second.inner, second.inner, second.columns},
+           .x = x.data(),
+           .weight = second_weight.data(),
+           .gelu_bias = gelu_bias.data(),
+           .y = second_y.data()}};
+    };
+    const std::vector<float> first_unset(static_cast<size_t>(rows * first.columns), 77);
+    const std::vector<float> second_unset(static_cast<size_t>(rows * second.columns), 77);
+    DeviceArray<Element> first_alone(first_unset), second_alone(second_unset);
+    for (const SkinnyProduct<Element>& alone : products(first_alone, second_alone))
+      skinny_products_cuda<Element>({alone}, nullptr);
+    DeviceArray<Element> first_y(first_unset), second_y(second_unset);
+    skinny_products_cuda(products(first_y, second_y), nullptr);
+    EXPECT_EQ(first_y.numbers(), first_alone.numbers());
+    EXPECT_EQ(second_y.numbers(), second_alone.numbers());
+  }
+}
+
 TEST(SkinnyProduct, RefusesWhatItCannotDo) {
   const DeviceArray<__nv_bfloat16> array(std::vector<float>(256));
   EXPECT_TRUE(takes_skinny_product({1, 8, 8, 8, 8}, array.data(), array.data()));
   const auto product = [&](const SkinnyProductShape& shape, int offset = 0) {
     EXPECT_FALSE(takes_skinny_product(shape, array.data() + offset, array.data()));
-    skinny_product_cuda<__nv_bfloat16>(shape, {array.data() + offset, array.data()}, nullptr, nullptr);
+    skinny_products_cuda<__nv_bfloat16>(
+        {{.shape = shape, .x = array.data() + offset, .weight = array.data(), .y = nullptr}}, nullptr);
   };
   EXPECT_THROW(product({0, 8, 8, 8, 8}), std::invalid_argument);
   EXPECT_THROW(product({9, 8, 8, 8, 8}), std::invalid_argument);
   EXPECT_THROW(product({1, 8, 12, 16, 8}), std::invalid_argument);
   EXPECT_THROW(product({1, 8, 8, 12, 8}), std::invalid_argument);
   EXPECT_THROW(product({1, 8, 8, 8, 8}, 1), std::invalid_argument);
+  const auto products = [&](size_t count) {
+    skinny_products_cuda(std::vector<SkinnyProduct<__nv_bfloat16>>(count), nullptr);
+  };
+  EXPECT_THROW(products(0), std::invalid_argument);
+  EXPECT_THROW(products(3), std::invalid_argument);
 }
 
 TEST(Product, OfAnEmptyMatrixIsRefused) {
