@@ -43,7 +43,7 @@ struct Problems {
 
 constexpr const char* what = "a product of few rows";
 
-// Read once: it need not stay in the first-level cache.
+// Of a weight, which is read once and need not stay in the first-level cache.
 __device__ uint4 read_once(const void* from) {
   uint4 to;
   asm volatile("ld.global.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
@@ -51,17 +51,31 @@ __device__ uint4 read_once(const void* from) {
                : "l"(from));
   return to;
 }
+// Of x: a pointer that was chosen among several is not known to be one into global memory.
+__device__ uint4 read(const void* from) {
+  uint4 to;
+  asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(to.x), "=r"(to.y), "=r"(to.z), "=r"(to.w) : "l"(from));
+  return to;
+}
+
+// Where a warp reads next: from a number on in the rows of a weight's tile.
+template <class Element>
+struct Place {
+  const Element* weight;
+  int columns, inner;
+  int tile, begin;
+};
 
 // A lane's numbers of a warp's share of 16 rows of a weight.
 struct Share {
   uint4 low[share_steps], high[share_steps];  // of row lane / 4 and of that + 8
 };
 template <class Element>
-__device__ Share load_share(const Problem<Element>& of, int tile, int begin) {
-  const int row = tile * tile_columns + threadIdx.x % 32 / 4, first = begin + threadIdx.x % 4 * piece;
+__device__ Share load_share(const Place<Element>& from) {
+  const int row = from.tile * tile_columns + threadIdx.x % 32 / 4, first = from.begin + threadIdx.x % 4 * piece;
   const auto at = [&](int column, int k) {
-    if (column >= of.columns || k >= of.inner) return make_uint4(0, 0, 0, 0);
-    return read_once(of.weight + column * of.inner + k);
+    if (column >= from.columns || k >= from.inner) return make_uint4(0, 0, 0, 0);
+    return read_once(from.weight + column * from.inner + k);
   };
   Share to;
 #pragma unroll
@@ -76,31 +90,34 @@ __device__ Share load_share(const Problem<Element>& of, int tile, int begin) {
 // it of the next tile, is on its way while one is multiplied.
 template <class Element>
 __global__ void __launch_bounds__(32 * most_warps, blocks_at_once)
-    skinny_products_kernel(const __grid_constant__ Problems<Element> problems) {
+    skinny_products_kernel(const Problems<Element> problems) {
   __shared__ float of_warps[2][most_warps][tile_rows * tile_columns];  // tiles in turns
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, row = lane / 4;
-  const auto first_share = [&](int tile) {
-    const bool second = tile >= problems.first_tiles;
-    const Problem<Element>& of = problems.each[second];
-    return load_share(of, second ? tile - problems.first_tiles : tile, warp < of.warps ? warp * share : of.inner);
+  const auto problem_of = [&](int at) { return at < problems.first_tiles ? problems.each[0] : problems.each[1]; };
+  const auto tile_of = [&](int at) { return at < problems.first_tiles ? at : at - problems.first_tiles; };
+  const auto begin_of = [&](int at) {
+    const Problem<Element> of = problem_of(at);
+    return Place<Element>{of.weight, of.columns, of.inner, tile_of(at), warp < of.warps ? warp * share : of.inner};
   };
 
   let_next_begin();
   await_previous();
-  Share now = first_share(blockIdx.x);
+  Place<Element> place = begin_of(blockIdx.x);
+  Share now = load_share(place);
   for (int at = blockIdx.x, turn = 0; at < problems.tiles; at += gridDim.x, turn ^= 1) {
-    const bool second = at >= problems.first_tiles;
-    const Problem<Element>& of = problems.each[second];
-    const int tile = second ? at - problems.first_tiles : at;
+    const Problem<Element> of = problem_of(at);
     const auto x_at = [&](int k) {
       if (row >= of.rows || k >= of.inner) return make_uint4(0, 0, 0, 0);
-      return *reinterpret_cast<const uint4*>(of.x + row * of.x_stride + k);
+      return read(of.x + row * of.x_stride + k);
     };
     float sums[4] = {};
     for (int shares = 0; shares < of.inner; shares += of.warps * share) {
-      const int begin = warp < of.warps ? shares + warp * share : of.inner;
-      const bool last = shares + of.warps * share >= of.inner;
-      const Share next = last ? first_share(at + gridDim.x) : load_share(of, tile, begin + of.warps * share);
+      const int begin = place.begin;
+      if (shares + of.warps * share >= of.inner)
+        place = begin_of(at + gridDim.x);
+      else
+        place.begin = min(begin + of.warps * share, of.inner);
+      const Share next = load_share(place);
 #pragma unroll
       for (int s = 0; s < share_steps; ++s) {
         const uint4 &low = now.low[s], &high = now.high[s];
@@ -114,7 +131,7 @@ __global__ void __launch_bounds__(32 * most_warps, blocks_at_once)
     for (int i = 0; i < 4; ++i) of_warps[turn][warp][(lane % 4 * 2 + i % 2) * tile_columns + row + i / 2 * 8] = sums[i];
     __syncthreads();
     for (int i = threadIdx.x; i < of.rows * tile_columns; i += blockDim.x) {
-      const int of_row = i / tile_columns, column = tile * tile_columns + i % tile_columns;
+      const int of_row = i / tile_columns, column = tile_of(at) * tile_columns + i % tile_columns;
       if (column >= of.columns) continue;
       float sum = 0;
       for (int w = 0; w < of.warps; ++w) sum += of_warps[turn][w][i];
@@ -181,7 +198,8 @@ void skinny_products_cuda(const std::vector<SkinnyProduct<Element>>& products, c
     warps = std::max(warps, problems.each[p].warps);
   }
   if (products.size() == 1) problems.first_tiles = problems.tiles;
-  const int blocks = std::min(problems.tiles, blocks_at_once * multiprocessors(what));
+  const int64_t turns = in_parts(problems.tiles, int64_t{blocks_at_once} * multiprocessors(what));
+  const int64_t blocks = in_parts(problems.tiles, turns);  // no more than do equally much
   launch_overlapping(what, skinny_products_kernel<Element>, dim3(static_cast<unsigned>(blocks)), 32 * warps, 0, stream,
                      problems);
 }
