@@ -23,7 +23,7 @@ static_assert(tile_rows == most_skinny_rows);
 constexpr int piece = 8, step = 4 * piece;  // numbers: of a lane, of the four lanes that have a row
 constexpr int share_steps = 4;              // loads of a lane in flight, for each of its two rows
 constexpr int share = share_steps * step;   // numbers of a row that a warp reads at a time
-constexpr int most_warps = 8, blocks_at_once = 2, most_products = 2;
+constexpr int most_warps = 8, blocks_at_once = 2;
 
 template <class Element>
 struct Problem {
@@ -35,10 +35,20 @@ struct Problem {
   Element* y;
 };
 // The tiles of one problem after those of the other.
-template <class Element>
+template <class Element, int count>
 struct Problems {
-  Problem<Element> each[most_products];
+  Problem<Element> each[count];
   int first_tiles, tiles;
+
+  __device__ Problem<Element> of_tile(int tile) const {
+    if constexpr (count == 1) return each[0];
+    return tile < first_tiles ? each[0] : each[1];
+  }
+  // Its number in its problem.
+  __device__ int of_own(int tile) const {
+    if constexpr (count == 1) return tile;
+    return tile < first_tiles ? tile : tile - first_tiles;
+  }
 };
 
 constexpr const char* what = "a product of few rows";
@@ -88,16 +98,15 @@ __device__ Share load_share(const Place<Element>& from) {
 
 // A block goes through tiles of the weights' rows, and each of its warps through shares of them, of which the next, be
 // it of the next tile, is on its way while one is multiplied.
-template <class Element>
+template <class Element, int count>
 __global__ void __launch_bounds__(32 * most_warps, blocks_at_once)
-    skinny_products_kernel(const Problems<Element> problems) {
+    skinny_products_kernel(const Problems<Element, count> problems) {
   __shared__ float of_warps[2][most_warps][tile_rows * tile_columns];  // tiles in turns
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, row = lane / 4;
-  const auto problem_of = [&](int at) { return at < problems.first_tiles ? problems.each[0] : problems.each[1]; };
-  const auto tile_of = [&](int at) { return at < problems.first_tiles ? at : at - problems.first_tiles; };
   const auto begin_of = [&](int at) {
-    const Problem<Element> of = problem_of(at);
-    return Place<Element>{of.weight, of.columns, of.inner, tile_of(at), warp < of.warps ? warp * share : of.inner};
+    const Problem<Element> of = problems.of_tile(at);
+    const int begin = warp < of.warps ? warp * share : of.inner;
+    return Place<Element>{of.weight, of.columns, of.inner, problems.of_own(at), begin};
   };
 
   let_next_begin();
@@ -105,7 +114,7 @@ __global__ void __launch_bounds__(32 * most_warps, blocks_at_once)
   Place<Element> place = begin_of(blockIdx.x);
   Share now = load_share(place);
   for (int at = blockIdx.x, turn = 0; at < problems.tiles; at += gridDim.x, turn ^= 1) {
-    const Problem<Element> of = problem_of(at);
+    const Problem<Element> of = problems.of_tile(at);
     const auto x_at = [&](int k) {
       if (row >= of.rows || k >= of.inner) return make_uint4(0, 0, 0, 0);
       return read(of.x + row * of.x_stride + k);
@@ -131,7 +140,7 @@ __global__ void __launch_bounds__(32 * most_warps, blocks_at_once)
     for (int i = 0; i < 4; ++i) of_warps[turn][warp][(lane % 4 * 2 + i % 2) * tile_columns + row + i / 2 * 8] = sums[i];
     __syncthreads();
     for (int i = threadIdx.x; i < of.rows * tile_columns; i += blockDim.x) {
-      const int of_row = i / tile_columns, column = tile_of(at) * tile_columns + i % tile_columns;
+      const int of_row = i / tile_columns, column = problems.of_own(at) * tile_columns + i % tile_columns;
       if (column >= of.columns) continue;
       float sum = 0;
       for (int w = 0; w < of.warps; ++w) sum += of_warps[turn][w][i];
@@ -165,6 +174,33 @@ int warps_for(int64_t inner) {
   return static_cast<int>(in_parts(shares, turns));
 }
 
+template <class Element, int count>
+void launch_products(const std::vector<SkinnyProduct<Element>>& products, cudaStream_t stream) {
+  Problems<Element, count> problems{};
+  int warps = 0;
+  for (int p = 0; p < count; ++p) {
+    const SkinnyProduct<Element>& of = products[p];
+    problems.each[p] = {.rows = static_cast<int>(of.shape.rows),
+                        .columns = static_cast<int>(of.shape.columns),
+                        .inner = static_cast<int>(of.shape.inner),
+                        .x_stride = static_cast<int>(of.shape.x_stride),
+                        .y_stride = static_cast<int>(of.shape.y_stride),
+                        .warps = warps_for(of.shape.inner),
+                        .x = of.x,
+                        .weight = of.weight,
+                        .bias = of.bias,
+                        .gelu_bias = of.gelu_bias,
+                        .y = of.y};
+    problems.tiles += static_cast<int>(in_parts(of.shape.columns, tile_columns));
+    if (p == 0) problems.first_tiles = problems.tiles;
+    warps = std::max(warps, problems.each[p].warps);
+  }
+  const int64_t turns = in_parts(problems.tiles, int64_t{blocks_at_once} * multiprocessors(what));
+  const int64_t blocks = in_parts(problems.tiles, turns);  // no more than do equally much
+  launch_overlapping(what, skinny_products_kernel<Element, count>, dim3(static_cast<unsigned>(blocks)), 32 * warps, 0,
+                     stream, problems);
+}
+
 }  // namespace
 
 bool takes_skinny_product(const SkinnyProductShape& shape, const void* x, const void* weight) {
@@ -173,35 +209,12 @@ bool takes_skinny_product(const SkinnyProductShape& shape, const void* x, const 
 
 template <class Element>
 void skinny_products_cuda(const std::vector<SkinnyProduct<Element>>& products, cudaStream_t stream) {
-  if (products.empty() || products.size() > most_products)
-    throw std::invalid_argument(std::to_string(products.size()) + " products of few rows at once, not 1 or 2");
-  Problems<Element> problems{};
-  int warps = 0;
-  for (size_t p = 0; p < products.size(); ++p) {
-    const SkinnyProduct<Element>& of = products[p];
-    const SkinnyProductShape& shape = of.shape;
-    if (const std::string refused = refusal(shape, of.x, of.weight); !refused.empty())
+  for (const SkinnyProduct<Element>& of : products)
+    if (const std::string refused = refusal(of.shape, of.x, of.weight); !refused.empty())
       throw std::invalid_argument(std::string(what) + " on the GPU: " + refused);
-    problems.each[p] = {.rows = static_cast<int>(shape.rows),
-                        .columns = static_cast<int>(shape.columns),
-                        .inner = static_cast<int>(shape.inner),
-                        .x_stride = static_cast<int>(shape.x_stride),
-                        .y_stride = static_cast<int>(shape.y_stride),
-                        .warps = warps_for(shape.inner),
-                        .x = of.x,
-                        .weight = of.weight,
-                        .bias = of.bias,
-                        .gelu_bias = of.gelu_bias,
-                        .y = of.y};
-    if (p == 1) problems.first_tiles = problems.tiles;
-    problems.tiles += static_cast<int>(in_parts(shape.columns, tile_columns));
-    warps = std::max(warps, problems.each[p].warps);
-  }
-  if (products.size() == 1) problems.first_tiles = problems.tiles;
-  const int64_t turns = in_parts(problems.tiles, int64_t{blocks_at_once} * multiprocessors(what));
-  const int64_t blocks = in_parts(problems.tiles, turns);  // no more than do equally much
-  launch_overlapping(what, skinny_products_kernel<Element>, dim3(static_cast<unsigned>(blocks)), 32 * warps, 0, stream,
-                     problems);
+  if (products.size() == 1) return launch_products<Element, 1>(products, stream);
+  if (products.size() == 2) return launch_products<Element, 2>(products, stream);
+  throw std::invalid_argument(std::to_string(products.size()) + " products of few rows at once, not 1 or 2");
 }
 
 template void skinny_products_cuda(const std::vector<SkinnyProduct<__nv_bfloat16>>&, cudaStream_t);
