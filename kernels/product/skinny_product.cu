@@ -41,13 +41,16 @@ struct Problems {
   int first_tiles, tiles;
 
   __device__ Problem<Element> of_tile(int tile) const {
-    if constexpr (count == 1) return each[0];
-    return tile < first_tiles ? each[0] : each[1];
+    if constexpr (count == 1)
+      return each[0];
+    else
+      return tile < first_tiles ? each[0] : each[1];
   }
-  // Its number in its problem.
-  __device__ int of_own(int tile) const {
-    if constexpr (count == 1) return tile;
-    return tile < first_tiles ? tile : tile - first_tiles;
+  __device__ int number_in_problem(int tile) const {
+    if constexpr (count == 1)
+      return tile;
+    else
+      return tile < first_tiles ? tile : tile - first_tiles;
   }
 };
 
@@ -106,7 +109,7 @@ __global__ void __launch_bounds__(32 * most_warps, blocks_at_once)
   const auto begin_of = [&](int at) {
     const Problem<Element> of = problems.of_tile(at);
     const int begin = warp < of.warps ? warp * share : of.inner;
-    return Place<Element>{of.weight, of.columns, of.inner, problems.of_own(at), begin};
+    return Place<Element>{of.weight, of.columns, of.inner, problems.number_in_problem(at), begin};
   };
 
   let_next_begin();
@@ -140,7 +143,7 @@ __global__ void __launch_bounds__(32 * most_warps, blocks_at_once)
     for (int i = 0; i < 4; ++i) of_warps[turn][warp][(lane % 4 * 2 + i % 2) * tile_columns + row + i / 2 * 8] = sums[i];
     __syncthreads();
     for (int i = threadIdx.x; i < of.rows * tile_columns; i += blockDim.x) {
-      const int of_row = i / tile_columns, column = problems.of_own(at) * tile_columns + i % tile_columns;
+      const int of_row = i / tile_columns, column = problems.number_in_problem(at) * tile_columns + i % tile_columns;
       if (column >= of.columns) continue;
       float sum = 0;
       for (int w = 0; w < of.warps; ++w) sum += of_warps[turn][w][i];
@@ -196,7 +199,7 @@ void launch_products(const std::vector<SkinnyProduct<Element>>& products, cudaSt
     warps = std::max(warps, problems.each[p].warps);
   }
   const int64_t turns = in_parts(problems.tiles, int64_t{blocks_at_once} * multiprocessors(what));
-  const int64_t blocks = in_parts(problems.tiles, turns);  // no more than do equally much
+  const int64_t blocks = in_parts(problems.tiles, turns);  // no more than have equally many
   launch_overlapping(what, skinny_products_kernel<Element, count>, dim3(static_cast<unsigned>(blocks)), 32 * warps, 0,
                      stream, problems);
 }

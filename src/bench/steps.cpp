@@ -33,10 +33,12 @@ double step_flops(const Job& job, double tokens, double answers) {
 }
 
 // Passes are recorded when their kind has come before (train/gpu_passes.h), and the number of a step's answers decides
-// on the kind: until none was for a while, steps are slower than those of a sweep.
+// on the kind: while they are, steps are slower than most of a sweep's. Ends when none was for a while, or at once
+// where they are not recorded. `train` takes enough steps for a first one.
 void record_passes(const Trainer& trainer, const std::function<void()>& train) {
-  constexpr int enough = 5;
-  for (int calls_without = 0; calls_without < enough;) {
+  constexpr int enough_calls = 5;
+  train();
+  for (int calls_without = 0; trainer.captured_passes() > 0 && calls_without < enough_calls;) {
     const size_t before = trainer.captured_passes();
     train();
     calls_without = trainer.captured_passes() == before ? calls_without + 1 : 0;

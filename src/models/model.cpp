@@ -102,7 +102,8 @@ std::pair<torch::Tensor, torch::Tensor> Model::linear_both(const PlainProduct& f
                                                            const PlainProduct& second) const {
   if (!torch::GradMode::is_enabled()) return plain_products(plain(first), plain(second));
   const auto one = [&](const PlainProduct& of) {
-    return of.gelu_bias.defined() ? linear_gelu(of.x, of.weight, of.gelu_bias) : linear(of.x, of.weight, of.bias);
+    const torch::Tensor y = linear(of.x, of.weight, of.bias);
+    return of.gelu_bias.defined() ? bias_gelu(y, of.gelu_bias) : y;
   };
   return {one(first), one(second)};
 }

@@ -113,8 +113,9 @@ class Model {
   torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias = {}) const;
   // bias_gelu() (ops/bias_gelu.h) of the same without a bias.
   torch::Tensor linear_gelu(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) const;
-  // Two of these, the second kind where there is a gelu_bias, of the model's weights and biases as they are. Neither is
-  // of what the other makes, so that a step of generation has one kernel for both.
+  // linear() of each, and bias_gelu() of it where gelu_bias is defined; the weights and biases are the model's
+  // parameters, not what compute() gives. Neither is of what the other makes: a step of generation has one kernel for
+  // both.
   std::pair<torch::Tensor, torch::Tensor> linear_both(const PlainProduct& first, const PlainProduct& second) const;
   // linear() without a bias, and x again, for what else is computed from it (ops/product.h).
   ProductAndInput linear_and_input(const torch::Tensor& x, const torch::Tensor& weight) const;
@@ -141,15 +142,14 @@ class Model {
   const RoundedWeight* rounded(const torch::Tensor& weight) const;  // null: no copy of it is read
   // The one that product() takes with x; null: none, or no backward follows.
   const RoundedWeight* rounded_for_product(const torch::Tensor& x, const torch::Tensor& weight) const;
+  // Its weights and biases in the compute precision, as ops/product.h wants them.
+  PlainProduct plain(const PlainProduct& of) const;
   torch::Tensor constant_of(const torch::Tensor& weight) const;  // as compute(), but without a gradient
   torch::Tensor add_weight(const std::string& name, torch::IntArrayRef shape, torch::ScalarType dtype, Initial initial);
 
   torch::Device device_;
   ModelUse use_;
   std::vector<Parameter> parameters_;
-  // For ops/product.h, in the compute precision.
-  PlainProduct plain(const PlainProduct& of) const;
-
   std::vector<Initial> initial_;  // of each parameter
   std::unordered_map<const c10::TensorImpl*, RoundedWeight> rounded_;
 };

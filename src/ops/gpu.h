@@ -87,9 +87,10 @@ torch::Tensor product_input_gradient(const torch::Tensor& dy, const torch::Tenso
 void product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& gradient, bool adds);
 
 // The first of these for at most as many rows as kernels/product/skinny_product_cuda.h takes, of bf16 or float16;
-// weight contiguous. With gelu_bias (O), float32: GELU of that without a bias, rounded, plus gelu_bias.
+// weight and biases contiguous. With gelu_bias: GELU of that, rounded, plus gelu_bias.
 struct SkinnyInputs {
-  torch::Tensor x, weight, bias, gelu_bias;  // the biases may be undefined
+  torch::Tensor x, weight;        // (M, I), (O, I)
+  torch::Tensor bias, gelu_bias;  // (O), of x's type and float32; both may be undefined
 };
 bool takes_skinny_product(const torch::Tensor& x, const torch::Tensor& weight);
 // One or two, of the same type, by one kernel.

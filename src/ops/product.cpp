@@ -67,7 +67,7 @@ std::vector<torch::Tensor> skinny_products(const std::vector<PlainProduct>& prod
   if constexpr (gpu::built) {
     std::vector<gpu::SkinnyInputs> of_rows;
     for (const auto& [x, weight, bias, gelu_bias] : products) {
-      if (!x.is_cuda() || x.numel() == 0) return {};
+      if (!x.is_cuda() || x.numel() == 0 || !x.options().type_equal(products.front().x.options())) return {};
       of_rows.push_back({rows_of(x), weight, bias, gelu_bias});
       if (!gpu::takes_skinny_product(of_rows.back().x, weight)) return {};
     }

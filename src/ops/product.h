@@ -1,4 +1,4 @@
-// A product with a weight that is read from a copy in bf16, on a GPU.
+// Products with a weight: on a GPU with one that is read from a copy in bf16, and for passes without a backward.
 #pragma once
 
 #include <torch/torch.h>
@@ -25,12 +25,15 @@ ProductAndInput product_and_input(const torch::Tensor& x, const RoundedWeight& w
                                   const torch::Tensor& constant = {});
 
 // torch::linear, for a pass without a backward: of few rows in 16 bits on a GPU by a kernel that reads the weight once.
-// With gelu_bias: bias_gelu() (ops/bias_gelu.h) of that, for which there is no bias.
+// With gelu_bias: bias_gelu() (ops/bias_gelu.h) of that.
 struct PlainProduct {
-  torch::Tensor x, weight, bias = {}, gelu_bias = {};  // the biases may be undefined
+  torch::Tensor x, weight;       // (.., I), (O, I), of one type
+  torch::Tensor bias = {};       // (O), of that type, contiguous; may be undefined
+  torch::Tensor gelu_bias = {};  // (O), float32 (float64 for float64), contiguous; may be undefined
 };
 torch::Tensor plain_product(const PlainProduct& of);
-// Two of them, neither of what the other makes: of few rows by one kernel. Each has the bits that it has alone.
+// Two of them, neither of what the other makes: of few rows and one type by one kernel. Each has the bits that it has
+// alone.
 std::pair<torch::Tensor, torch::Tensor> plain_products(const PlainProduct& first, const PlainProduct& second);
 
 }  // namespace recite

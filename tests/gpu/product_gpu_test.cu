@@ -247,39 +247,41 @@ TYPED_TEST(SkinnyProducts, AreThoseOfFloat64WhateverTheOtherRowsAre) {
   }
 }
 
-// Of sizes for which a block has other numbers of warps, and more or fewer tiles than a GPU has blocks.
+// Of sizes for which a block has other numbers of warps, and more or fewer tiles than a GPU has blocks; of other rows,
+// which lie further apart than they need.
 TYPED_TEST(SkinnyProducts, TwoAtOnceHaveTheBitsOfEach) {
   using Element = TypeParam;
   struct Size {
     int64_t columns, inner;
   };
-  constexpr int64_t rows = 3;
+  constexpr int64_t first_rows = 3, second_rows = 8, gap = 8;
   for (const auto& [first, second] :
        {std::pair{Size{2560, 2560}, Size{2560, 10240}}, std::pair{Size{2560, 10240}, Size{2560, 2560}},
         std::pair{Size{7680, 1024}, Size{9001, 1024}}, std::pair{Size{17, 40}, Size{1, 2048}},
         std::pair{Size{33, 1000}, Size{5000, 8}}}) {
     SCOPED_TRACE(::testing::Message() << first.columns << " of " << first.inner << ", " << second.columns << " of "
                                       << second.inner);
-    const DeviceArray<Element> x(numbers(rows * std::max(first.inner, second.inner), 1));
+    const DeviceArray<Element> first_x(numbers(first_rows * (first.inner + gap), 1));
+    const DeviceArray<Element> second_x(numbers(second_rows * (second.inner + gap), 6));
     const DeviceArray<Element> first_weight(numbers(first.columns * first.inner, 2));
     const DeviceArray<Element> second_weight(numbers(second.columns * second.inner, 3));
     const DeviceArray<Element> bias(numbers(first.columns, 4));
     const DeviceArray<float> gelu_bias(numbers(second.columns, 5));
     const auto products = [&](DeviceArray<Element>& first_y, DeviceArray<Element>& second_y) {
       return std::vector<SkinnyProduct<Element>>{
-          {.shape = {rows, first.columns, first.inner, first.inner, first.columns},
-           .x = x.data(),
+          {.shape = {first_rows, first.columns, first.inner, first.inner + gap, first.columns + gap},
+           .x = first_x.data(),
            .weight = first_weight.data(),
            .bias = bias.data(),
            .y = first_y.data()},
-          {.shape = {rows, second.columns, second.inner, second.inner, second.columns},
-           .x = x.data(),
+          {.shape = {second_rows, second.columns, second.inner, second.inner + gap, second.columns + gap},
+           .x = second_x.data(),
            .weight = second_weight.data(),
            .gelu_bias = gelu_bias.data(),
            .y = second_y.data()}};
     };
-    const std::vector<float> first_unset(static_cast<size_t>(rows * first.columns), 77);
-    const std::vector<float> second_unset(static_cast<size_t>(rows * second.columns), 77);
+    const std::vector<float> first_unset(static_cast<size_t>(first_rows * (first.columns + gap)), 77);
+    const std::vector<float> second_unset(static_cast<size_t>(second_rows * (second.columns + gap)), 77);
     DeviceArray<Element> first_alone(first_unset), second_alone(second_unset);
     for (const SkinnyProduct<Element>& alone : products(first_alone, second_alone))
       skinny_products_cuda<Element>({alone}, nullptr);
@@ -304,7 +306,9 @@ TEST(SkinnyProduct, RefusesWhatItCannotDo) {
   EXPECT_THROW(product({1, 8, 8, 12, 8}), std::invalid_argument);
   EXPECT_THROW(product({1, 8, 8, 8, 8}, 1), std::invalid_argument);
   const auto products = [&](size_t count) {
-    skinny_products_cuda(std::vector<SkinnyProduct<__nv_bfloat16>>(count), nullptr);
+    const SkinnyProduct<__nv_bfloat16> one{
+        .shape = {1, 8, 8, 8, 8}, .x = array.data(), .weight = array.data(), .y = nullptr};
+    skinny_products_cuda(std::vector(count, one), nullptr);
   };
   EXPECT_THROW(products(0), std::invalid_argument);
   EXPECT_THROW(products(3), std::invalid_argument);
