@@ -284,14 +284,17 @@ __global__ __launch_bounds__(conv_threads) void add_block_shares(const float* pa
 template <class Element, int Width>
 __global__ void conv_step(int64_t rows, ConvArguments<Element> in, Element* window) {
   let_next_begin();
-  await_previous();
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x, b = i / in.channels;
   const int d = static_cast<int>(i % in.channels);
   if (b >= rows) return;
-  float sum = in.bias ? in.bias[d] : 0;
-  const float* weight = in.weight + static_cast<int64_t>(d) * Width;
-  const Element x = in.x.data[b * in.x.stride + d];
   Element* past = window + b * (Width - 1) * in.channels + d;
+#pragma unroll
+  for (int k = 0; k < Width - 1; ++k) fetch_ahead(past + static_cast<int64_t>(k) * in.channels);
+  float sum = in.bias ? in.bias[d] : 0, weight[Width];
+#pragma unroll
+  for (int k = 0; k < Width; ++k) weight[k] = in.weight[static_cast<int64_t>(d) * Width + k];
+  await_previous();
+  const Element x = in.x.data[b * in.x.stride + d];
 #pragma unroll
   for (int k = 0; k < Width; ++k) {
     const Element here = k < Width - 1 ? past[static_cast<int64_t>(k) * in.channels] : x;

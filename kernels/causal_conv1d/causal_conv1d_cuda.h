@@ -24,7 +24,7 @@ void causal_conv1d_forward_cuda(const ConvShape& shape, Rows<const Element> x, c
                                 const Element* initial, Rows<Element> y, cudaStream_t stream);
 
 // One step of decoding (shape.time is 1) after the inputs in window (B, W-1, D), contiguous, oldest first, which moves
-// on by one.
+// on by one. weight and bias are parameters for cuda/overlap.cuh.
 template <class Element>
 void causal_conv1d_step_cuda(const ConvShape& shape, Rows<const Element> x, const float* weight, const float* bias,
                              Element* window, Rows<Element> y, cudaStream_t stream);

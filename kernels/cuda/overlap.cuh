@@ -5,6 +5,10 @@
 // A kernel started by launch_overlapping() calls await_previous(), in every thread, before it touches memory. What
 // follows may begin once all blocks called let_next_begin() or ended, so that it is called first: who follows waits for
 // the end of this kernel.
+//
+// Parameters may be read before await_previous(): no kernel that calls let_next_begin() writes one, and a kernel that
+// does not call it has ended before the next begins. Memory is far when a kernel begins, and this is when reading it
+// costs nothing.
 #pragma once
 
 #include "kernels/cuda/launch.h"
@@ -21,6 +25,9 @@ __device__ inline void await_previous() {
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
+
+// Brings near, before await_previous(), what may still be written: it is not read, and changes there, too.
+__device__ inline void fetch_ahead(const void* from) { asm volatile("prefetch.global.L2 [%0];" ::"l"(from)); }
 
 // Whether a kernel's code has those instructions: code of an older version may run on a newer GPU.
 template <class... Parameters>

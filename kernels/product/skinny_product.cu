@@ -113,9 +113,9 @@ __global__ void __launch_bounds__(32 * most_warps, blocks_at_once)
   };
 
   let_next_begin();
-  await_previous();
   Place<Element> place = begin_of(blockIdx.x);
   Share now = load_share(place);
+  await_previous();
   for (int at = blockIdx.x, turn = 0; at < problems.tiles; at += gridDim.x, turn ^= 1) {
     const Problem<Element> of = problems.of_tile(at);
     const auto x_at = [&](int k) {

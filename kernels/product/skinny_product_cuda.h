@@ -14,7 +14,8 @@ namespace recite::kernels {
 // is contiguous; rows of x and y lie their stride apart. Element is __nv_bfloat16 or __half; sums are float32. A row of
 // y has the same bits whatever the other rows are, and however many.
 //
-// All of it is device memory; x and weight begin at multiples of 16 bytes.
+// All of it is device memory; x and weight begin at multiples of 16 bytes. The weight is a parameter for
+// cuda/overlap.cuh.
 struct SkinnyProductShape {
   int64_t rows;                // 1 .. most_skinny_rows
   int64_t columns;             // of y

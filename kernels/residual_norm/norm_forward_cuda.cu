@@ -64,16 +64,16 @@ template <class Element, int Packs, int Size, int Threads>
 __global__ __launch_bounds__(Threads, 1) void norm_forward(const NormForward<Element> norm) {
   extern __shared__ float4 shared[];
   let_next_begin();
-  await_previous();
   const NormPlace at(norm.threads);
-  GroupSum sum_over_group(at, *reinterpret_cast<GroupSum::Memory*>(shared));
-  float4* slots = shared + sizeof(GroupSum::Memory) / sizeof(float4);
-  RowReader<Element, 1, Packs, Size> reader(norm.rows, at, slots);
   const int D = norm.rows.columns;
   using Parameter = NormParameter<Packs, Size>;
   const Parameter bias(norm.bias, at, D);
   const Parameter weight[2] = {{norm.weight[0], at, D}, {norm.weight[1], at, D}};
   const Parameter offset[2] = {{norm.offset[0], at, D}, {norm.offset[1], at, D}};
+  await_previous();
+  GroupSum sum_over_group(at, *reinterpret_cast<GroupSum::Memory*>(shared));
+  float4* slots = shared + sizeof(GroupSum::Memory) / sizeof(float4);
+  RowReader<Element, 1, Packs, Size> reader(norm.rows, at, slots);
   while (reader.has_row()) {
     const int64_t row = reader.row();
     float v[Packs][Size];

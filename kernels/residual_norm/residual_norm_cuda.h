@@ -17,6 +17,7 @@
 
 namespace recite::kernels {
 
+// weight, offset and bias are parameters for cuda/overlap.cuh.
 template <class Element>
 void residual_norm_forward_cuda(const ResidualNormShape& shape, const ResidualNormInputs<Element>& in,
                                 const ResidualNormOutputs<Element>& out, cudaStream_t stream);

@@ -28,22 +28,33 @@ __global__ __launch_bounds__(scan_threads) void scan_step(StepArguments<Element>
   const int64_t i = (static_cast<int64_t>(blockIdx.x) * scan_threads + threadIdx.x) / lanes;
   const int b = static_cast<int>(i / in.channels), d = static_cast<int>(i % in.channels);
   const bool within = b < in.batch;  // the others still meet in the shuffles
+  const float* const A = in.A + static_cast<int64_t>(d) * in.state;
+  float* const state = in.state_after + i * in.state;
+  const int first_state = threadIdx.x % lanes * Width, lanes_states = lanes * Width;
+  float y = 0, u = 0, z = 0, delta = 0, D = 0;
   let_next_begin();
+  if (within) {
+#pragma unroll
+    for (int v = 0; v < step_vectors; ++v)
+      if (const int n = first_state + v * lanes_states; n < in.state) {
+        fetch_ahead(state + n);
+        fetch_ahead(A + n);
+      }
+    if (in.delta_bias) delta = in.delta_bias[d];
+    if (in.D) D = in.D[d];
+  }
   await_previous();
-  float y = 0, u = 0;
   if (within) {
     u = to_float(in.u.data[b * in.u.stride + d]);
-    float delta = to_float(in.delta.data[b * in.delta.stride + d]);
-    if (in.delta_bias) delta += in.delta_bias[d];
+    if (in.z.data) z = to_float(in.z.data[b * in.z.stride + d]);
+    delta += to_float(in.delta.data[b * in.delta.stride + d]);
     if (in.softplus) delta = softplus(delta);
-    const float* const A = in.A + static_cast<int64_t>(d) * in.state;
     const Element *const B = in.B.data + b * in.B.stride, *const C = in.C.data + b * in.C.stride;
-    float* const state = in.state_after + i * in.state;
-    for (int first = threadIdx.x % lanes * Width; first < in.state; first += step_vectors * lanes * Width) {
+    for (int first = first_state; first < in.state; first += step_vectors * lanes_states) {
       float a[step_vectors][Width], h[step_vectors][Width], of_B[step_vectors][Width], of_C[step_vectors][Width];
 #pragma unroll
       for (int v = 0; v < step_vectors; ++v)
-        if (const int n = first + v * lanes * Width; n < in.state) {
+        if (const int n = first + v * lanes_states; n < in.state) {
           read_states(state + n, h[v]);
           read_states(A + n, a[v]);
           read_states(B + n, of_B[v]);
@@ -51,7 +62,7 @@ __global__ __launch_bounds__(scan_threads) void scan_step(StepArguments<Element>
         }
 #pragma unroll
       for (int v = 0; v < step_vectors; ++v)
-        if (const int n = first + v * lanes * Width; n < in.state) {
+        if (const int n = first + v * lanes_states; n < in.state) {
 #pragma unroll
           for (int e = 0; e < Width; ++e) {
             h[v][e] = exp2_fast(delta * (log2_e * a[v][e])) * h[v][e] + delta * u * of_B[v][e];
@@ -66,11 +77,8 @@ __global__ __launch_bounds__(scan_threads) void scan_step(StepArguments<Element>
   }
   for (int mask = lanes / 2; mask > 0; mask /= 2) y += __shfl_xor_sync(0xffffffffu, y, mask);
   if (!within || threadIdx.x % lanes != 0) return;
-  if (in.D) y += in.D[d] * u;
-  if (in.z.data) {
-    const float z = to_float(in.z.data[b * in.z.stride + d]);
-    y *= z * sigmoid(z);
-  }
+  y += D * u;
+  if (in.z.data) y *= z * sigmoid(z);
   in.y.data[b * in.y.stride + d] = from_float<Element>(y);
 }
 

@@ -47,7 +47,8 @@ template <class Element>
 void selective_scan_forward_cuda(const ScanShape& shape, const ScanCudaInputs<Element>& in, Rows<Element> y,
                                  float* states, float* final, void* workspace, cudaStream_t stream);
 
-// One step of decoding: shape.time is 1, in.initial is not read, and state (B, D, N) becomes the state after it.
+// One step of decoding: shape.time is 1, in.initial is not read, and state (B, D, N) becomes the state after it. D and
+// delta_bias are parameters for cuda/overlap.cuh.
 template <class Element>
 void selective_scan_step_cuda(const ScanShape& shape, const ScanCudaInputs<Element>& in, Rows<Element> y, float* state,
                               cudaStream_t stream);

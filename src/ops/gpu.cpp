@@ -137,16 +137,16 @@ bool takes_skinny_product(const torch::Tensor& x, const torch::Tensor& weight) {
          kernels::takes_skinny_product(skinny_shape(x, weight), x.const_data_ptr(), weight.const_data_ptr());
 }
 
-std::vector<torch::Tensor> skinny_products(const std::vector<SkinnyInputs>& products) {
+std::vector<torch::Tensor> skinny_products(const std::vector<PlainProduct>& products) {
   std::vector<torch::Tensor> made;
-  for (const SkinnyInputs& of : products)
+  for (const PlainProduct& of : products)
     made.push_back(torch::empty({of.x.size(0), of.weight.size(0)}, of.x.options()));
   with_attention_element(made.front(), [&](auto type) {
     using Element = decltype(type);
     if constexpr (sizeof(Element) == 2) {
       std::vector<kernels::SkinnyProduct<Element>> all;
       for (size_t p = 0; p < products.size(); ++p) {
-        const SkinnyInputs& of = products[p];
+        const PlainProduct& of = products[p];
         all.push_back({.shape = skinny_shape(of.x, of.weight),
                        .x = read_only<Element>(of.x),
                        .weight = read_only<Element>(of.weight),

@@ -10,6 +10,7 @@
 
 #include "kernels/residual_norm/residual_norm.h"
 #include "ops/attention.h"
+#include "ops/product.h"
 #include "ops/selective_scan.h"
 
 namespace recite::gpu {
@@ -86,15 +87,11 @@ torch::Tensor product_input_gradient(const torch::Tensor& dy, const torch::Tenso
 // The transpose of dy (M, O) times x (M, I): writes it to `gradient` (O, I), float32, or adds it to what that holds.
 void product_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& gradient, bool adds);
 
-// The first of these for at most as many rows as kernels/product/skinny_product_cuda.h takes, of bf16 or float16;
-// weight and biases contiguous. With gelu_bias: GELU of that, rounded, plus gelu_bias.
-struct SkinnyInputs {
-  torch::Tensor x, weight;        // (M, I), (O, I)
-  torch::Tensor bias, gelu_bias;  // (O), of x's type and float32; both may be undefined
-};
+// plain_product() (ops/product.h), where x (M, I), bf16 or float16, has at most as many rows as
+// kernels/product/skinny_product_cuda.h takes.
 bool takes_skinny_product(const torch::Tensor& x, const torch::Tensor& weight);
-// One or two, of the same type, by one kernel.
-std::vector<torch::Tensor> skinny_products(const std::vector<SkinnyInputs>& products);
+// One or two, of the same type, by one kernel: (M, O) each.
+std::vector<torch::Tensor> skinny_products(const std::vector<PlainProduct>& products);
 
 // Of kernels/rows/rows_cuda.h: zeros of `shape` (.., D), but rows (M, D), contiguous, at places `at` (M) of it.
 torch::Tensor put_rows(const torch::Tensor& rows, const torch::Tensor& at, torch::IntArrayRef shape);

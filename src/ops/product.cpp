@@ -65,7 +65,7 @@ class ProductFunction : public torch::autograd::Function<ProductFunction> {
 std::vector<torch::Tensor> skinny_products(const std::vector<PlainProduct>& products) {
   std::vector<torch::Tensor> made;
   if constexpr (gpu::built) {
-    std::vector<gpu::SkinnyInputs> of_rows;
+    std::vector<PlainProduct> of_rows;
     for (const auto& [x, weight, bias, gelu_bias] : products) {
       if (!x.is_cuda() || x.numel() == 0 || !x.options().type_equal(products.front().x.options())) return {};
       of_rows.push_back({rows_of(x), weight, bias, gelu_bias});

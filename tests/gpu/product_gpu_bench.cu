@@ -5,9 +5,8 @@
 namespace recite::kernels {
 namespace {
 
-using Element = __nv_bfloat16;
-
 void bench_skinny_product(const Bench& bench, int64_t rows, int64_t columns, int64_t inner) {
+  using Element = __nv_bfloat16;
   BenchMemory memory;
   const int64_t size = columns * inner;
   const double weight_bytes = 2.0 * static_cast<double>(size);
