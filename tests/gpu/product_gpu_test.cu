@@ -292,6 +292,43 @@ TYPED_TEST(SkinnyProducts, TwoAtOnceHaveTheBitsOfEach) {
   }
 }
 
+__global__ void write_weight(const __nv_bfloat16* from, int64_t size, __nv_bfloat16* weight) {
+  for (int64_t i = blockIdx.x * blockDim.x + threadIdx.x; i < size; i += gridDim.x * blockDim.x) weight[i] = from[i];
+}
+
+// It reads the weight before it waits for the kernels before it: for its writer, which does not let it begin, and for
+// one after that, which does.
+TEST(SkinnyProduct, ReadsAWeightThatWasWrittenJustBefore) {
+  constexpr int64_t columns = 2560, inner = 2560, size = columns * inner;
+  constexpr int turns = 64;
+  const DeviceArray<__nv_bfloat16> written[2] = {DeviceArray<__nv_bfloat16>(numbers(size, 1)),
+                                                 DeviceArray<__nv_bfloat16>(numbers(size, 2))};
+  const DeviceArray<__nv_bfloat16> x(numbers(inner, 3));
+  const DeviceArray<__nv_bfloat16> weight(size), y(turns * columns);
+  const auto product = [&](const __nv_bfloat16* of, __nv_bfloat16* to) {
+    skinny_products_cuda<__nv_bfloat16>(
+        {{.shape = {1, columns, inner, inner, columns}, .x = x.data(), .weight = of, .y = to}}, nullptr);
+  };
+  for (int turn = 0; turn < turns; ++turn) {
+    write_weight<<<512, 256>>>(written[turn % 2].data(), size, weight.data());
+    __nv_bfloat16* const to = y.data() + turn * columns;
+    if (turn % 4 < 2) product(written[1 - turn % 2].data(), to);
+    product(weight.data(), to);
+  }
+  const std::vector<double> all = y.numbers();
+  std::vector<double> expected[2];
+  for (int i = 0; i < 2; ++i) {
+    const DeviceArray<__nv_bfloat16> alone(columns);
+    product(written[i].data(), alone.data());
+    expected[i] = alone.numbers();
+  }
+  ASSERT_NE(expected[0], expected[1]);
+  for (int turn = 0; turn < turns; ++turn) {
+    const auto begin = all.begin() + turn * columns;
+    EXPECT_EQ(std::vector<double>(begin, begin + columns), expected[turn % 2]) << turn;
+  }
+}
+
 TEST(SkinnyProduct, RefusesWhatItCannotDo) {
   const DeviceArray<__nv_bfloat16> array(std::vector<float>(256));
   EXPECT_TRUE(takes_skinny_product({1, 8, 8, 8, 8}, array.data(), array.data()));
