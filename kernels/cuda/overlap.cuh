@@ -2,9 +2,9 @@
 // it where it first needs what that wrote (programmatic dependent launch, since sm_90; before that they follow each
 // other as others do).
 //
-// A kernel started by launch_overlapping() calls await_previous(), in every thread, before it touches memory. What
-// follows may begin once all blocks called let_next_begin() or ended, so that it is called first: who follows waits for
-// the end of this kernel.
+// A kernel started by launch_overlapping() calls await_previous(), in every thread that goes on, before it touches
+// memory. What follows may begin once all blocks called let_next_begin() or ended, so that it is called first: who
+// follows waits for the end of this kernel.
 //
 // Parameters may be read before await_previous(): no kernel that calls let_next_begin() writes one, and a kernel that
 // does not call it has ended before the next begins. Memory is far when a kernel begins, and this is when reading it

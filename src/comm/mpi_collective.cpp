@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 
 #include "comm/waiting.h"
 
@@ -55,8 +56,21 @@ MpiCollective::MpiCollective(MPI_Group members, const GroupRequest& request)
 }
 
 MpiCollective::~MpiCollective() {
-  // Freeing a healthy communicator is collective in name only; a broken one is left to the end of the process.
-  if (!broken_ && comm_ != MPI_COMM_NULL) MPI_Comm_free(&comm_);
+  if (broken_ || comm_ == MPI_COMM_NULL) return;
+  // Freeing a healthy communicator is collective in name only; a broken one is left to the end of the process, and so
+  // is one in which the others may wait for this rank, which leaves by an exception.
+  if (std::uncaught_exceptions() > exceptions_)
+    revoke();
+  else
+    MPI_Comm_free(&comm_);
+}
+
+// The other ranks of the group stop waiting, too.
+void MpiCollective::revoke() {
+  broken_ = true;
+#ifdef MPIX_ERR_PROC_FAILED
+  MPIX_Comm_revoke(comm_);
+#endif
 }
 
 void MpiCollective::all_reduce_sum(void* data, size_t count, ElementType type) {
@@ -98,10 +112,7 @@ void MpiCollective::finish(MPI_Request request, const char* what) {
   } catch (...) {
     if (request == MPI_REQUEST_NULL) throw;
     // MPI may still write to the caller's buffer: the operation must end before the buffer may be given up.
-    broken_ = true;
-#ifdef MPIX_ERR_PROC_FAILED
-    MPIX_Comm_revoke(comm_);
-#endif
+    revoke();
     try {
       const auto ended = [&] {
         int flag = 0;
@@ -117,10 +128,7 @@ void MpiCollective::finish(MPI_Request request, const char* what) {
 }
 
 void MpiCollective::fail(int code, const char* what) {
-  broken_ = true;
-#ifdef MPIX_ERR_PROC_FAILED
-  MPIX_Comm_revoke(comm_);  // the other ranks of the group stop waiting, too
-#endif
+  revoke();
   throw PeerLost(fmt::format("{}: {}", what, mpi_error(code)));
 }
 

@@ -3,6 +3,8 @@
 
 #include <mpi.h>
 
+#include <exception>
+
 #include "comm/transport.h"
 
 namespace recite {
@@ -23,11 +25,13 @@ class MpiCollective final : public Collective {
  private:
   void finish(MPI_Request request, const char* what);
   [[noreturn]] void fail(int code, const char* what);
+  void revoke();
 
   MPI_Comm comm_ = MPI_COMM_NULL;
   int rank_ = 0;
   int size_ = 1;
   bool broken_ = false;
+  int exceptions_ = std::uncaught_exceptions();  // that were on their way when it was formed
   double deadline_;
   std::function<void()> while_waiting_;
 };

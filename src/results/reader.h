@@ -28,6 +28,7 @@ struct JobView {
   EventRow last;       // its last event
   int attempts = 0;    // tries so far
   double started = 0;  // time of the last `running` event; 0: never
+  bool done = false;   // its last try ended so, whatever is planned since
 };
 std::vector<JobView> job_views(const ResultsContents& contents);
 

@@ -31,7 +31,7 @@ std::vector<JobView> job_views(const ResultsContents& contents) {
   std::map<int32_t, size_t> place;
   for (const JobRow& job : contents.jobs) {
     place[job.job] = views.size();
-    JobView view{.job = job, .last = {}, .attempts = 0, .started = 0};
+    JobView view{.job = job, .last = {}};
     view.last.job = job.job;
     views.push_back(view);
   }
@@ -42,6 +42,7 @@ std::vector<JobView> job_views(const ResultsContents& contents) {
     view.last = event;
     view.attempts = std::max(view.attempts, event.attempt);
     if (event.state == JobState::running) view.started = event.time;
+    if (event.state != JobState::planned) view.done = event.state == JobState::done;
   }
   return views;
 }

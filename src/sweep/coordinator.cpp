@@ -5,6 +5,7 @@
 #include <cmath>
 #include <iostream>
 #include <map>
+#include <set>
 #include <thread>
 
 #include "base/clock.h"
@@ -33,6 +34,7 @@ class Coordinator {
   void loop();
   bool hear();  // true when a message was handled
   void handle(int from, const TryEnded& word);
+  void abandon(const TryId& id);
   void bury_lost_workers();
   void start_tries();
   void settle(const Verdict& verdict);
@@ -155,13 +157,16 @@ void Coordinator::handle(int from, const TryEnded& word) {
   TryEnded named = word;
   if (word.state == JobState::failed) named.message += fmt::format(" (log: {})", log_path(from));
   const std::optional<Verdict> verdict = ledger_.try_ended(from, named);
-  if (verdict) {
+  if (verdict)
     settle(*verdict);
-  } else if ((word.state == JobState::failed || word.state == JobState::lost) && ledger_.is_current(word.id)) {
-    // The others of the group wait for that rank in a collective operation, and are told not to. One that is deaf, too,
-    // is ended by its guard.
-    for (const int rank : ledger_.unfinished_ranks(word.id)) transport_.send(rank, encode(AbandonTry{word.id}));
-  }
+  else if (word.state == JobState::failed || word.state == JobState::lost)
+    abandon(word.id);
+}
+
+// The others of the group wait for a rank in a collective operation, and are told not to. One that is deaf, too, is
+// ended by its guard.
+void Coordinator::abandon(const TryId& id) {
+  for (const int rank : ledger_.unfinished_ranks(id)) transport_.send(rank, encode(AbandonTry{id}));
 }
 
 void Coordinator::bury_lost_workers() {
@@ -170,7 +175,11 @@ void Coordinator::bury_lost_workers() {
     const std::string text = fmt::format("worker {} (pid {}) was lost", rank, hello.pid);
     record(-1, 0, JobState::lost, 0, static_cast<int>(ledger_.workers_alive()) - 1, hello.host, text);
     view_.say(fmt::format("{} on {}: {} workers go on", text, hello.host, ledger_.workers_alive() - 1));
-    if (const std::optional<Verdict> verdict = ledger_.worker_lost(rank)) settle(*verdict);
+    const std::optional<TryId> its_try = ledger_.try_of(rank);
+    if (const std::optional<Verdict> verdict = ledger_.worker_lost(rank))
+      settle(*verdict);
+    else if (its_try)
+      abandon(*its_try);
   }
 }
 
@@ -185,7 +194,8 @@ void Coordinator::start_tries() {
     start.group_name = fmt::format("recite-{}-{}-{}", run_number_, given->id.job, given->id.attempt);
     start.folder = folder_of(entry);
     start.evaluate_only = entry.evaluate_only;
-    if (entry.job.is_pretrained()) start.measured = entry.measured;
+    start.measured_step = entry.measured_step;
+    start.measured = entry.measured;
     for (const int rank : given->ranks) transport_.send(rank, encode(start));
     outlook_.started(given->id);
     record(given->id.job, given->id.attempt, JobState::running, 0, start.job.ranks, hello_of(given->ranks.front()).host,
@@ -199,7 +209,8 @@ void Coordinator::settle(const Verdict& verdict) {
   record(verdict.id.job, verdict.id.attempt, verdict.state, verdict.step, verdict.ranks, "", verdict.message);
   if (verdict.again)
     record(verdict.id.job, verdict.id.attempt, JobState::planned, verdict.step, 0, "",
-           fmt::format("try {} of {} of this run", entry.failures + 1, run_.sweep.spec.max_tries));
+           ledger_.draining() ? "for the next run"
+                              : fmt::format("try {} of {} of this run", entry.failures + 1, run_.sweep.spec.max_tries));
   writer_.sync();
   synced_ = Clock::now();
   if (verdict.state == JobState::done) discard_checkpoints(folder_of(entry));
@@ -207,7 +218,7 @@ void Coordinator::settle(const Verdict& verdict) {
   if (verdict.state == JobState::done && std::isfinite(accuracy))
     line += fmt::format(", string accuracy {:.3f}", accuracy);
   if (!verdict.message.empty()) line += ": " + verdict.message;
-  if (verdict.again) line += "; it is tried again";
+  if (verdict.again) line += ledger_.draining() ? "; the next run tries it again" : "; it is tried again";
   view_.say(line);
 }
 
@@ -259,17 +270,21 @@ void Coordinator::record(int32_t job, int32_t attempt, JobState state, int64_t s
 }  // namespace
 
 std::vector<WorkerInfo> gather_workers(Transport& transport) {
-  std::map<int, Hello> arrived;
-  int lost = 0;
-  while (static_cast<int>(arrived.size()) + lost < transport.size() - 1) {
-    lost += static_cast<int>(transport.take_lost_ranks().size());
+  std::map<int, Hello> arrived;  // and not lost since
+  std::set<int> lost;
+  while (static_cast<int>(arrived.size() + lost.size()) < transport.size() - 1) {
+    for (const int rank : transport.take_lost_ranks()) {
+      lost.insert(rank);
+      arrived.erase(rank);
+    }
     const std::optional<Message> message = transport.receive();
     if (!message) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
       continue;
     }
     const ToCoordinator said = decode_for_coordinator(message->body);
-    if (const auto* hello = std::get_if<Hello>(&said)) arrived[message->from] = *hello;
+    if (const auto* hello = std::get_if<Hello>(&said); hello != nullptr && !lost.contains(message->from))
+      arrived[message->from] = *hello;
   }
   if (arrived.empty()) throw Error("no worker is there: start at least two ranks (launch/recite -n 1 ...)");
   std::vector<WorkerInfo> workers;

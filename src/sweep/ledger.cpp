@@ -71,14 +71,20 @@ std::optional<Verdict> Ledger::try_ended(int rank, const TryEnded& word) {
   return end_if_complete(running);
 }
 
+std::optional<TryId> Ledger::try_of(int rank) const {
+  const auto running =
+      std::find_if(running_.begin(), running_.end(), [&](const Running& r) { return r.waiting_for.contains(rank); });
+  return running == running_.end() ? std::nullopt : std::optional(running->id);
+}
+
 std::optional<Verdict> Ledger::worker_lost(int rank) {
   alive_.erase(rank);
   idle_.erase(rank);
-  const auto running = std::find_if(running_.begin(), running_.end(), [&](const Running& r) {
-    return std::find(r.ranks.begin(), r.ranks.end(), rank) != r.ranks.end();
-  });
-  // A rank that had ended its part already takes nothing with it.
-  if (running == running_.end() || running->waiting_for.erase(rank) == 0) return std::nullopt;
+  // Not of a try of which it has ended its part: from that it takes nothing, and it may be at another since.
+  const auto running =
+      std::find_if(running_.begin(), running_.end(), [&](const Running& r) { return r.waiting_for.contains(rank); });
+  if (running == running_.end()) return std::nullopt;
+  running->waiting_for.erase(rank);
   worsen(*running, JobState::lost, 0, "worker " + std::to_string(rank) + " was lost");
   return end_if_complete(running);
 }
@@ -102,9 +108,13 @@ std::optional<Verdict> Ledger::end_if_complete(std::vector<Running>::iterator ru
 
 void Ledger::measured(const TryId& id, const EvaluationRow& row) {
   if (row.n == 0) return;
-  for (const Running& running : running_)
-    if (running.id == id)
-      entries_[running.entry].measured.push_back({parse_name<TaskKind>(row.task), row.n_gram, row.length});
+  for (const Running& running : running_) {
+    if (running.id != id) continue;
+    LedgerEntry& entry = entries_[running.entry];
+    if (row.step != entry.measured_step) entry.measured.clear();
+    entry.measured_step = row.step;
+    entry.measured.push_back({parse_name<TaskKind>(row.task), row.n_gram, row.length});
+  }
 }
 
 std::vector<int> Ledger::unfinished_ranks(const TryId& id) const {
@@ -117,17 +127,10 @@ bool Ledger::is_current(const TryId& id) const {
   return std::any_of(running_.begin(), running_.end(), [&](const Running& r) { return r.id == id; });
 }
 
-bool Ledger::is_leader(int rank, const TryId& id) const {
-  return std::any_of(running_.begin(), running_.end(),
-                     [&](const Running& r) { return r.id == id && r.ranks.front() == rank; });
-}
-
 bool Ledger::finished() const {
   if (!running_.empty()) return false;
   return draining_ || alive_.empty() || count(JobState::planned) == 0;
 }
-
-int Ledger::running() const { return static_cast<int>(running_.size()); }
 
 int Ledger::count(JobState state) const {
   return static_cast<int>(std::count_if(entries_.begin(), entries_.end(),

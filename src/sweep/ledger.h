@@ -22,7 +22,8 @@ struct LedgerEntry {
   int32_t attempt = 0;  // tries so far, those of earlier runs included
   int failures = 0;     // tries of this run that failed or lost a rank
   bool evaluate_only = false;
-  std::vector<EvalPoint> measured;  // of a pretrained job, by any of its tries
+  int64_t measured_step = 0;        // the last at which a point was measured (of a pretrained job 0)
+  std::vector<EvalPoint> measured;  // there, by any of its tries
 };
 
 // What to tell the workers of a new group.
@@ -49,6 +50,8 @@ class Ledger {
   Ledger(std::vector<LedgerEntry> entries, int max_tries);
 
   void worker_arrived(int rank);
+  // The try that waits for that rank's part, if there is one.
+  std::optional<TryId> try_of(int rank) const;
   // A lost rank takes its group's try with it. Returns the try's end if the lost rank was the last one waited for.
   std::optional<Verdict> worker_lost(int rank);
 
@@ -60,19 +63,17 @@ class Ledger {
   // worst word counts (failed, then lost, then stopped, then done).
   std::optional<Verdict> try_ended(int rank, const TryEnded& word);
 
-  // A point of a pretrained job: its next try need not measure it again, unless it was not run (n = 0), of which each
-  // try says why.
+  // The job's next try need not measure that point of the same weights again, unless it was not run (n = 0), of which
+  // each try says why.
   void measured(const TryId& id, const EvaluationRow& row);
 
   // Ranks of the try that have not ended their part: they must be told to abandon it once one of them failed.
   std::vector<int> unfinished_ranks(const TryId& id) const;
   bool is_current(const TryId& id) const;
-  bool is_leader(int rank, const TryId& id) const;
 
   void drain() { draining_ = true; }  // start nothing more
   bool draining() const { return draining_; }
   bool finished() const;  // nothing runs, and nothing is planned or can be started
-  int running() const;
   const std::vector<LedgerEntry>& entries() const { return entries_; }
   size_t workers_alive() const { return alive_.size(); }
   int count(JobState state) const;

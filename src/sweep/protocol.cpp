@@ -19,7 +19,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ProgressReport, id, step, loss, accuracy, tok
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MeasuredPoint, id, row)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LoggedStep, id, row)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Setup, device_index, threads, shares_gpu, log_path)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StartTry, id, job, ranks, group_name, folder, evaluate_only, measured)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StartTry, id, job, ranks, group_name, folder, evaluate_only, measured_step, measured)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AbandonTry, id)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Quit, some_rank_was_lost)
 

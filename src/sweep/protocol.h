@@ -72,9 +72,11 @@ struct StartTry {
   Job job;
   std::vector<int> ranks;  // the group, the leader first
   std::string group_name;
-  std::string folder;               // for checkpoints and, when asked for, the trained model or the samples
-  bool evaluate_only = false;       // the trained model is in `folder`: measure it, do not train
-  std::vector<EvalPoint> measured;  // of a pretrained job: points that need not be measured again
+  std::string folder;          // for checkpoints and, when asked for, the trained model or the samples
+  bool evaluate_only = false;  // the trained model is in `folder`: measure it, do not train
+  // Points that earlier tries measured of the weights as they are after that step (of a pretrained job 0).
+  int64_t measured_step = 0;
+  std::vector<EvalPoint> measured;
 };
 
 struct AbandonTry {

@@ -24,11 +24,15 @@ bool every_point_measured(const Job& job, int32_t row, const std::vector<Evaluat
   return std::all_of(points.begin(), points.end(), is_measured);
 }
 
-std::vector<EvalPoint> measured_points(int32_t row, const std::vector<EvaluationRow>& evaluations) {
-  std::vector<EvalPoint> points;
+void take_measured(LedgerEntry& entry, const std::vector<EvaluationRow>& evaluations) {
+  const auto counts = [&](const EvaluationRow& e) {
+    return e.job == entry.row && e.n > 0 && e.mode == name_of(entry.job.eval.mode);
+  };
   for (const EvaluationRow& e : evaluations)
-    if (e.job == row && e.n > 0) points.push_back({parse_name<TaskKind>(e.task), e.n_gram, e.length});
-  return points;
+    if (counts(e)) entry.measured_step = std::max(entry.measured_step, e.step);
+  for (const EvaluationRow& e : evaluations)
+    if (counts(e) && e.step == entry.measured_step)
+      entry.measured.push_back({parse_name<TaskKind>(e.task), e.n_gram, e.length});
 }
 
 void decide(LedgerEntry& entry, const JobView& view, const std::vector<EvaluationRow>& evaluations, bool retry_failed,
@@ -37,25 +41,26 @@ void decide(LedgerEntry& entry, const JobView& view, const std::vector<Evaluatio
   entry.row = view.job.job;
   entry.attempt = view.attempts;
   entry.state = JobState::planned;
-  if (entry.job.is_pretrained()) entry.measured = measured_points(entry.row, evaluations);
-  if (view.last.state == JobState::failed) {
-    if (!retry_failed) entry.state = JobState::failed;
-    entry.why = "failed before; to be tried again as asked";
-  } else if (view.last.state == JobState::done) {
-    if (every_point_measured(entry.job, entry.row, evaluations)) {
-      entry.state = JobState::done;
-      return;
-    }
-    if (entry.job.is_pretrained()) {
-      entry.why = "new points to measure";
-      return;
-    }
-    entry.evaluate_only = fs::exists(folder + "/model/config.json");
-    entry.why = entry.evaluate_only ? "new points to measure on the saved model"
-                                    : "new points to measure, and no saved model: trained again";
-  } else {
-    entry.why = "goes on";
+  take_measured(entry, evaluations);
+  if (view.last.state == JobState::failed && !retry_failed) {
+    entry.state = JobState::failed;
+    return;
   }
+  if (view.done && every_point_measured(entry.job, entry.row, evaluations)) {
+    entry.state = JobState::done;
+    return;
+  }
+  // It is there when training has ended, and then the checkpoints may not be.
+  const bool pretrained = entry.job.is_pretrained();
+  entry.evaluate_only = !pretrained && fs::exists(folder + "/model/config.json");
+  if (view.last.state == JobState::failed)
+    entry.why = "failed before; to be tried again as asked";
+  else if (entry.evaluate_only)
+    entry.why = "points to measure on the saved model";
+  else if (view.done)
+    entry.why = pretrained ? "new points to measure" : "new points to measure, and no saved model: trained again";
+  else
+    entry.why = "goes on";
 }
 
 bool is_kept(const fs::path& path) {

@@ -12,11 +12,12 @@ namespace recite {
 // One entry for each job of the sweep, in its order.
 //   not in the file                          planned, row -1: it must be added
 //   done, every point measured               done
-//   done, points missing, model saved        planned, evaluate_only
-//   done, points missing, no saved model     planned: trained again
-//   pretrained, points missing               planned: those are measured
-//   failed                                   failed, or planned with retry_failed
+//   failed                                   failed, or with retry_failed as below
+//   model saved                              planned, evaluate_only: it is trained
+//   pretrained                               planned: the points that are missing are measured
+//   done, points missing                     planned: trained again
 //   running, lost, stopped, planned          planned: goes on from its checkpoint
+// A job that was done and for which no try was begun since is done, whatever was planned.
 std::vector<LedgerEntry> entries_to_resume(const std::vector<Job>& jobs, const ResultsContents& contents,
                                            bool retry_failed, const std::string& results_path);
 

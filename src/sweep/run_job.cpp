@@ -25,12 +25,15 @@ class TryRunner {
   TryResult run() {
     const std::string resumed = trainer_.load(start_.folder);
     if (!resumed.empty()) observer_.note(resumed);
-    while (!trainer_.finished() && !accurate_enough_) {
-      if (train_one_step()) return {true, trainer_.steps_done()};
+    // The try before may have ended while it measured here, or have known that this is accurate enough.
+    bool stopped = !resumed.empty() && is_measuring_due() && !measure_during_training();
+    while (!stopped && !trainer_.finished() && !accurate_enough_) stopped = train_one_step();
+    if (!stopped) {
+      // What is left is measuring: a try that is killed there goes on from here.
+      save();
+      stopped = !measure(points_left(start_, eval_points(job_), trainer_.steps_done()));
     }
-    // What is left is measuring: a try that is killed there goes on from here.
-    save();
-    measure(eval_points(job_));
+    if (stopped) return {true, trainer_.steps_done()};
     reported_.reset();  // the last word is never too soon
     if (leader()) report_progress("evaluating");
     if (leader() && job_.run.save_models)
@@ -41,20 +44,28 @@ class TryRunner {
  private:
   bool leader() const { return group_.rank() == 0; }
 
+  bool is_measuring_due() const {
+    return job_.eval.every > 0 && trainer_.steps_done() % job_.eval.every == 0 && !trainer_.finished();
+  }
+
   // True: some rank asked to stop, and the checkpoint is written.
   bool train_one_step() {
-    const bool stop = trainer_.start_step(observer_.stop_requested());
-    const bool measuring = job_.eval.every > 0 && trainer_.steps_done() % job_.eval.every == 0 && !trainer_.finished();
+    bool stop = trainer_.start_step(observer_.stop_requested());
+    const bool measuring = is_measuring_due() && !stop;
     const bool saving = stop || seconds_since(saved_) >= job_.run.checkpoint_every;
     // Else the device works on this step while the next one's strings are made.
     const bool pause = measuring || saving || trainer_.finished();
     for (const StepReport& report : trainer_.take_reports(pause ? 0 : 1)) tell(report);
-    if (measuring) {
-      measure(points_during_training());
-      accurate_enough_ = reached_accuracy();
-    }
-    if (saving) save();
+    if (measuring) stop = !measure_during_training();
+    if (saving || stop) save();
     return stop;
+  }
+
+  // As measure().
+  bool measure_during_training() {
+    if (!measure(points_during_training())) return false;
+    accurate_enough_ = reached_accuracy();
+    return true;
   }
 
   void save() {
@@ -111,8 +122,10 @@ class TryRunner {
 
   bool reached_accuracy() const { return job_.eval.stop_at_accuracy > 0 && accuracy_ >= job_.eval.stop_at_accuracy; }
 
-  void measure(const std::vector<EvalPoint>& points) {
+  // False: some rank asked to stop, and points are left.
+  bool measure(const std::vector<EvalPoint>& points) {
     for (const EvalPoint& point : points) {
+      if (stop_voted(group_, observer_)) return false;
       EvaluationRow row = evaluate(trainer_.model(), job_, point, group_, [this] { observer_.stop_requested(); });
       row.step = trainer_.steps_done();
       row.examples = trainer_.examples_done();
@@ -124,6 +137,7 @@ class TryRunner {
     // Measuring is no training: it does not count in the rate.
     tokens_ = 0;
     rate_begin_ = Clock::now();
+    return true;
   }
 
   const StartTry& start_;
@@ -144,7 +158,8 @@ class TryRunner {
 
 TryResult measure_saved_model(const StartTry& start, torch::Device device, Group group, TryObserver& observer) {
   SavedModel saved = load_model_folder(model_folder(start), device, start.job.train.precision);
-  for (const EvalPoint& point : eval_points(start.job)) {
+  for (const EvalPoint& point : points_left(start, eval_points(start.job), saved.step)) {
+    if (stop_voted(group, observer)) return {true, saved.step};
     EvaluationRow row = evaluate(*saved.model, start.job, point, group, [&] { observer.stop_requested(); });
     row.step = saved.step;
     row.examples = saved.examples;
@@ -156,6 +171,16 @@ TryResult measure_saved_model(const StartTry& start, torch::Device device, Group
 }
 
 }  // namespace
+
+bool stop_voted(Group group, TryObserver& observer) { return group.host.sum(observer.stop_requested() ? 1 : 0) > 0; }
+
+std::vector<EvalPoint> points_left(const StartTry& start, std::vector<EvalPoint> points, int64_t step) {
+  if (step == start.measured_step)
+    std::erase_if(points, [&](const EvalPoint& point) {
+      return std::find(start.measured.begin(), start.measured.end(), point) != start.measured.end();
+    });
+  return points;
+}
 
 TryResult run_job(const StartTry& start, torch::Device device, Group group, TryObserver& observer) {
   if (start.job.is_pretrained()) return run_pretrained(start, device, group, observer);

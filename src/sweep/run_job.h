@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "comm/collective.h"
 #include "sweep/protocol.h"
@@ -19,8 +20,8 @@ class TryObserver {
   virtual void measured(const EvaluationRow& row) = 0;
   virtual void progress(const ProgressReport& report) = 0;
   virtual void note(const std::string& text) = 0;  // for the rank's log
-  // Asked after each step and each batch of an evaluation; true: write a checkpoint and end. May throw to end the try
-  // at once.
+  // Asked before each step and each point, where true says to write a checkpoint and end; and after each batch of an
+  // evaluation. May throw to end the try at once.
   virtual bool stop_requested() = 0;
 };
 
@@ -31,10 +32,16 @@ struct TryResult {
   std::string message = {};  // what the user should know of a try that went well: points that were not run
 };
 
+// Whether a rank of the group was asked to stop; the same answer on each.
+bool stop_voted(Group group, TryObserver& observer);
+// Those of the points that no earlier try measured of the weights as they are after `step`.
+std::vector<EvalPoint> points_left(const StartTry& start, std::vector<EvalPoint> points, int64_t step);
+
 // Goes on from the newest whole checkpoint in the try's folder. When it is done, the checkpoints are removed, and with
 // run.save_models the trained model is left in folder/model. Rows come with step, examples and what was measured; job,
 // try and run are filled in by who receives them.
-// A pretrained job (run_pretrained.cpp) measures the points that earlier tries have not, and keeps no checkpoint.
+// It measures the points that earlier tries have not measured of the same weights; between points it can be stopped. A
+// pretrained job (run_pretrained.cpp) keeps no checkpoint.
 // Throws what Trainer and evaluate throw; the caller makes an outcome of it.
 TryResult run_job(const StartTry& start, torch::Device device, Group group, TryObserver& observer);
 

@@ -1,7 +1,5 @@
 #include "sweep/run_pretrained.h"
 
-#include <algorithm>
-
 #include "pretrained/examiner.h"
 
 namespace recite {
@@ -11,10 +9,7 @@ namespace {
 class PretrainedTry {
  public:
   PretrainedTry(const StartTry& start, Group group, TryObserver& observer)
-      : start_(start), group_(group), observer_(observer), points_(eval_points(start.job)) {
-    std::erase_if(points_, [&](const EvalPoint& point) {
-      return std::find(start.measured.begin(), start.measured.end(), point) != start.measured.end();
-    });
+      : start_(start), group_(group), observer_(observer), points_(points_left(start, eval_points(start.job), 0)) {
     done_ = job_steps(start.job) - static_cast<int64_t>(points_.size());
   }
 
@@ -25,7 +20,7 @@ class PretrainedTry {
     report_progress("evaluating");
     std::string not_run;
     for (const EvalPoint& point : points_) {
-      if (stop_voted()) return {true, 0, not_run};
+      if (stop_voted(group_, observer_)) return {true, 0, not_run};
       const Examined examined = examiner.measure(point, group_, [this] { observer_.stop_requested(); });
       if (!examined.not_run.empty()) not_run += (not_run.empty() ? "" : "; ") + examined.not_run;
       ++done_;
@@ -36,9 +31,6 @@ class PretrainedTry {
 
  private:
   bool leader() const { return group_.rank() == 0; }
-
-  // Some rank was asked to stop; the same answer on each.
-  bool stop_voted() { return group_.host.sum(observer_.stop_requested() ? 1 : 0) > 0; }
 
   void keep(const EvalPoint& point, const Examined& examined) {
     if (!examined.not_run.empty()) observer_.note(examined.not_run);

@@ -147,7 +147,7 @@ std::string restore_newest_checkpoint(const std::string& folder, const std::stri
       }
       restore(read_whole(folder, step, label));
       return fmt::format("step {} from step-{}.safetensors{}", step, step, refused);
-    } catch (const std::exception& error) {
+    } catch (const Error& error) {  // anything else, as memory that is short, says nothing of the file
       refused += fmt::format("; step-{} is damaged: {}", step, error.what());
     }
   }

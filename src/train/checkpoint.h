@@ -21,7 +21,8 @@ void write_checkpoint(const std::string& folder, const std::string& job_id, cons
 
 // Reads the newest checkpoint that is whole, of this job, and that `restore` takes; restore throws Error, having
 // changed nothing, for one that does not fit. Returns what to say of it: "step 400 from step-400.safetensors; step-450
-// is damaged: ...", "" when the folder has no checkpoint. Never throws for what it finds on the disk.
+// is damaged: ...", "" when the folder has no checkpoint. What it finds on the disk is no error; else throws what
+// restore and reading do: std::bad_alloc, c10::Error.
 std::string restore_newest_checkpoint(const std::string& folder, const std::string& job_id,
                                       const std::function<void(const Checkpoint&)>& restore);
 

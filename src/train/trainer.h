@@ -16,7 +16,7 @@
 
 namespace recite {
 
-// The loss was not finite: the job has failed, and running it again from its checkpoint would give the same.
+// The loss was not finite: the weights are none to keep.
 class NotFinite : public Error {
  public:
   using Error::Error;

@@ -63,10 +63,23 @@ TEST(Views, StateIsThatOfTheLastEvent) {
   EXPECT_EQ(views[1].last.state, JobState::done);
   EXPECT_EQ(views[1].attempts, 1);
   EXPECT_EQ(views[1].started, 3);
+  EXPECT_TRUE(views[1].done);
+  EXPECT_FALSE(views[0].done || views[2].done);
   EXPECT_EQ(views[2].last.state, JobState::planned);
   EXPECT_EQ(views[2].last.job, 2);
   EXPECT_EQ(views[2].attempts, 0);
   EXPECT_EQ(views[2].started, 0);
+}
+
+TEST(Views, AJobIsDoneUntilATryBeginsAgain) {
+  ResultsContents contents;
+  contents.jobs = {known_job(0)};
+  contents.events = {event(0, 1, 1, JobState::running), event(0, 1, 2, JobState::done),
+                     event(0, 1, 3, JobState::planned)};
+  EXPECT_TRUE(job_views(contents)[0].done);
+  EXPECT_EQ(job_views(contents)[0].last.state, JobState::planned);
+  contents.events.push_back(event(0, 2, 4, JobState::running));
+  EXPECT_FALSE(job_views(contents)[0].done);
 }
 
 EvaluationRow point(int attempt, int64_t step, int length, double accuracy) {

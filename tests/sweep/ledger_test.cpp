@@ -32,8 +32,6 @@ TEST(Ledger, StartsJobsInOrderOnIdleWorkers) {
   EXPECT_EQ(first->ranks, std::vector<int>{1});
   EXPECT_EQ(second->ranks, std::vector<int>{2});
   EXPECT_FALSE(ledger.start_next()) << "no worker is idle";
-  EXPECT_TRUE(ledger.is_leader(1, first->id));
-  EXPECT_FALSE(ledger.is_leader(2, first->id));
 
   const auto verdict = ledger.try_ended(1, word(first->id, JobState::done));
   ASSERT_TRUE(verdict);
@@ -95,6 +93,22 @@ TEST(Ledger, KnowsThePointsOfAPretrainedJob) {
   EXPECT_EQ(ledger.entries()[0].measured, (std::vector<EvalPoint>{{TaskKind::phone_book, 0, 20}}));
 }
 
+TEST(Ledger, KnowsThePointsOfTheLastStepThatWasMeasured) {
+  Ledger ledger = ledger_of(1, 1);
+  const auto given = ledger.start_next();
+  ASSERT_TRUE(given);
+  EvaluationRow row;
+  row.task = "copy";
+  row.n = 96;
+  for (const auto& [step, length] : {std::pair{20, 5}, std::pair{20, 9}, std::pair{40, 5}}) {
+    row.step = step;
+    row.length = length;
+    ledger.measured(given->id, row);
+  }
+  EXPECT_EQ(ledger.entries()[0].measured_step, 40);
+  EXPECT_EQ(ledger.entries()[0].measured, (std::vector<EvalPoint>{{TaskKind::copy, 0, 5}}));
+}
+
 TEST(Ledger, FewerSurvivorsShareAPretrainedJobWhateverItsBatches) {
   LedgerEntry entry = planned(0, 4);
   entry.job.pretrained.model = "models/a";
@@ -121,6 +135,25 @@ TEST(Ledger, LostWorkerTakesItsTryWithItAndTheOthersGoOn) {
   ASSERT_TRUE(again);
   EXPECT_EQ(again->id, (TryId{0, 2}));
   EXPECT_EQ(again->ranks, (std::vector<int>{1, 3}));
+}
+
+TEST(Ledger, AWorkerIsLostToTheTryThatItWorksAt) {
+  Ledger ledger = ledger_of(3, 4, 2);
+  const auto first = ledger.start_next();
+  const auto second = ledger.start_next();
+  ledger.try_ended(2, word(first->id, JobState::done));  // rank 1 still saves the model
+  ledger.try_ended(3, word(second->id, JobState::done));
+  const auto third = ledger.start_next();
+  ASSERT_TRUE(third);
+  EXPECT_EQ(third->ranks, (std::vector<int>{2, 3}));
+  EXPECT_EQ(ledger.try_of(2), third->id);
+  EXPECT_FALSE(ledger.worker_lost(2)) << "rank 3 has not ended its part";
+  EXPECT_FALSE(ledger.try_of(2));
+  EXPECT_EQ(ledger.unfinished_ranks(third->id), std::vector<int>{3});
+  const auto verdict = ledger.try_ended(3, word(third->id, JobState::lost, "peer lost"));
+  ASSERT_TRUE(verdict);
+  EXPECT_EQ(verdict->state, JobState::lost);
+  EXPECT_EQ(ledger.try_ended(1, word(first->id, JobState::done))->state, JobState::done);
 }
 
 TEST(Ledger, WordsOfAnEarlierTryAreDropped) {

@@ -44,6 +44,7 @@ TEST(Protocol, CarriesAWholeJob) {
   sent.group_name = "g";
   sent.folder = "a folder";
   sent.evaluate_only = true;
+  sent.measured_step = 70;
   sent.measured = {{TaskKind::phone_book, 0, 20}, {TaskKind::prefix_ngram, 2, 30}};
   const StartTry got = through_worker(sent);
   EXPECT_EQ(nlohmann::json(got.job), nlohmann::json(sent.job));
@@ -51,6 +52,7 @@ TEST(Protocol, CarriesAWholeJob) {
   EXPECT_EQ(got.ranks, sent.ranks);
   EXPECT_EQ(got.folder, sent.folder);
   EXPECT_TRUE(got.evaluate_only);
+  EXPECT_EQ(got.measured_step, 70);
   EXPECT_EQ(got.measured, sent.measured);
 }
 

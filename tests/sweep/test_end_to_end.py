@@ -156,6 +156,28 @@ def test_new_lengths_of_a_done_job_use_its_saved_model(sweep):
     assert two.char_accuracy.nunique() == 1, "the same model on the same strings"
 
 
+def test_measuring_saved_models_can_be_interrupted(sweep):
+    sweep.write(TWO_MODELS, steps=5, run="save_models = yes")
+    assert sweep.start().wait() == 0
+    rows = len(sweep.table("training"))
+    stopped = sweep.start("--eval.lengths=2,5,9", "--max-hours=1e-9")
+    assert stopped.wait() == 75, stopped.text()
+    assert set(sweep.states().values()) == {"planned"}
+    run = sweep.start("--eval.lengths=2,5,9")
+    assert run.wait() == 0, run.text()
+    assert len(sweep.table("training")) == rows, "nothing is trained again"
+    assert set(sweep.states().values()) == {"done"} and set(sweep.table("evaluations").length) == {2, 5, 9}
+
+
+def test_jobs_stay_done_when_new_lengths_were_planned_alone(sweep):
+    sweep.write(steps=5)
+    assert sweep.start().wait() == 0
+    rows = len(sweep.table("training"))
+    assert sweep.start("--eval.lengths=2,5,9", "--max-hours=1e-9").wait() == 75
+    assert sweep.start().wait() == 0
+    assert set(sweep.states().values()) == {"done"} and len(sweep.table("training")) == rows
+
+
 def test_failing_job_is_tried_again_then_recorded_with_its_message(sweep):
     sweep.write("model = hard_alibi\ntask = copy\nmax_tries = 2", steps=20,
                 train="learning_rate = 1e-3\nlearning_rate = 1e30\nwarmup_steps = 1\ngradient_clip = 0")
@@ -258,6 +280,46 @@ def test_training_stops_early_at_an_accuracy(sweep):
     assert last < 400 and last % 20 == 0
     reached = evaluations[evaluations.length == 5].groupby("step").string_accuracy.max()
     assert reached[last] >= 0.95 and (reached[reached.index < last] < 0.95).all()
+
+
+def long_last_measuring(sweep):
+    """One job that stops early, at a step that a try which goes on there would train beyond, and that has so much to
+    measure at the end that it can be met there."""
+    sweep.write(steps=400)
+    return ["--sweep.model=rope", "--task.vocab_size=1", "--eval.every=20", "--eval.every_lengths=5",
+            "--eval.stop_at_accuracy=0.95", "--train.learning_rate=1e-2", "--eval.num_batches=200",
+            "--eval.lengths=5:20"]
+
+
+def wait_for_a_last_point(sweep):
+    wait_until(lambda: sweep.results.exists() and (sweep.table("evaluations").length > 5).any(), 60)
+
+
+def test_a_try_killed_while_it_measures_goes_on_measuring(sweep):
+    run = sweep.start(*long_last_measuring(sweep))
+    wait_for_a_last_point(sweep)
+    os.kill(sweep.worker_pids()[sweep.busy_worker()], signal.SIGKILL)
+    assert run.wait() == 0, run.text()
+    evaluations = sweep.table("evaluations")
+    last = evaluations[evaluations.length > 5]
+    assert set(last["try"]) == {1, 2} and last.step.nunique() == 1, "the second try trained nothing"
+    assert len(last) == 15 and set(last.length) == set(range(6, 21)), "and measured what the first had not"
+    assert sweep.table("training").step.max() == last.step.max()
+
+
+def test_a_stop_is_heeded_between_points(sweep):
+    options = long_last_measuring(sweep)
+    run = sweep.start(*options)
+    wait_for_a_last_point(sweep)
+    run.process.send_signal(signal.SIGINT)
+    assert run.wait() == 75, run.text()
+    measured = sweep.table("evaluations")
+    assert len(measured[measured.length > 5]) < 15
+    assert sweep.start(*options).wait() == 0
+    evaluations = sweep.table("evaluations")
+    last = evaluations[evaluations.length > 5]
+    assert len(last) == 15 and last.step.nunique() == 1
+    assert sweep.table("training").step.max() == last.step.max()
 
 
 def test_greedy_string_accuracy_is_that_of_teacher_forcing(sweep):

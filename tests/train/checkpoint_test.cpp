@@ -163,6 +163,12 @@ TEST_F(CheckpointTest, DamagedOrMissingPartsAreNamed) {
   EXPECT_EQ(relative_difference(weights_of(fresh.model()), initial), 0);
 }
 
+TEST_F(CheckpointTest, MemoryThatIsShortIsNoDamage) {
+  save_two();
+  const auto restore = [](const Checkpoint&) { throw std::bad_alloc(); };
+  EXPECT_THROW(restore_newest_checkpoint(folder_.path(), job_.id(), restore), std::bad_alloc);
+}
+
 TEST_F(CheckpointTest, OneOfAnotherJobIsRefused) {
   save_two();
   Job other = job_;
