@@ -133,8 +133,9 @@ def _live(options: argparse.Namespace) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     data = curves.load(read_results(options.results))
-    print(f"{len(data.finished)} of {data.jobs} jobs done\n")
-    print(report(compare(data)))
+    unfinished = len(data.finished) < data.jobs
+    print(f"{len(data.finished)} of {data.jobs} jobs done{'; the claims are judged by those' if unfinished else ''}\n")
+    print(report(compare(curves.of_finished_jobs(data))))
 
 
 if __name__ == "__main__":

@@ -89,6 +89,12 @@ def load(results: Results, mode: str | None = None) -> Data:
     )
 
 
+def of_finished_jobs(data: Data) -> Data:
+    """Without what jobs measured that will be trained further."""
+    return replace(data, table=data.table[data.table["job"].isin(data.finished)],
+                   training=data.training[data.training["job"].isin(data.finished)])
+
+
 def _of_mode(table: pd.DataFrame, mode: str | None) -> pd.DataFrame:
     forced = table["mode"] == "teacher_forced"
     if mode is None:

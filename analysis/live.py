@@ -94,7 +94,10 @@ def render(results: Results, now: float, width: int = sys.maxsize) -> str:
     if len(failed):
         labels = job_labels(results)
         lines += ["", *(f"failed: {labels[row.job]}: {row.message}" for row in failed.itertuples())]
-    if is_over(results):
+    remaining = int((~states["state"].isin(["done", "failed"])).sum())
+    if is_over(results) and remaining:
+        lines += ["", f"The run has ended; {remaining} of {len(states)} jobs are left: the same command goes on."]
+    elif is_over(results):
         lines += ["", "The sweep has ended."]
     elif now - results.written > QUIET:
         lines += ["", f"Nothing was written for {duration(now - results.written)}: is the sweep still running?"]

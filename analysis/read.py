@@ -92,11 +92,16 @@ def read_results(path: str | os.PathLike[str]) -> Results:
 def _check_is_hdf5(path: Path) -> None:
     try:
         with path.open("rb") as file:
-            signature = file.read(8)
+            header, size = file.read(36), file.seek(0, os.SEEK_END)
     except OSError as error:
         raise ResultsError(f"{path}: {error.strerror or error}") from error
-    if signature != b"\x89HDF\r\n\x1a\n":
+    if not header.startswith(b"\x89HDF\r\n\x1a\n"):
         raise ResultsError(f"{path} is no results file: it is not in the HDF5 format")
+    # With SWMR the library reads a file that was cut short as if it were whole. Its header (superblock version 3) says
+    # whether a writer has it open, or was killed with it, and where it ends otherwise.
+    version, open_for_writing, end = header[8:9], header[11:12] != b"\0", int.from_bytes(header[28:36], "little")
+    if version == b"\3" and not open_for_writing and size < end:
+        raise ResultsError(f"{path} is incomplete: {size} of {end} bytes")
 
 
 def _open(path: Path) -> h5py.File:

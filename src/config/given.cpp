@@ -29,7 +29,7 @@ bool is_section(const std::string& name) {
 [[noreturn]] void unknown_section(const IniEntry& entry, const std::string& path) {
   std::vector<std::string> names = option_sections();
   for (const std::string& model : names_of<Architecture>()) names.push_back(model);
-  throw UsageError(fmt::format("{}:{}: unknown section [{}]{}; allowed: {}", path, entry.line, entry.section,
+  throw UsageError(fmt::format("{}:{}: unknown section [{}]{}; allowed: {}", path, entry.section_line, entry.section,
                                did_you_mean(entry.section, names), fmt::join(names, ", ")));
 }
 

@@ -25,6 +25,9 @@ std::vector<IniEntry> parse_ini(const std::string& text, const std::string& path
   std::vector<IniEntry> entries;
   std::istringstream lines(text);
   std::string section, raw;
+  int section_line = 0;
+  constexpr const char* byte_order_mark = "\xef\xbb\xbf";  // of UTF-8, as some editors put it first
+  if (text.starts_with(byte_order_mark)) lines.ignore(3);
   for (int number = 1; std::getline(lines, raw); ++number) {
     const auto refuse = [&](const std::string& what) {
       throw UsageError(fmt::format("{}:{}: {}: '{}'", path, number, what, trim(raw)));
@@ -34,6 +37,7 @@ std::vector<IniEntry> parse_ini(const std::string& text, const std::string& path
     if (line.front() == '[') {
       if (line.back() != ']') refuse("a section is written [name]");
       section = trim(line.substr(1, line.size() - 2));
+      section_line = number;
       continue;
     }
     const size_t equals = line.find('=');
@@ -41,7 +45,7 @@ std::vector<IniEntry> parse_ini(const std::string& text, const std::string& path
     const std::string key = trim(line.substr(0, equals));
     if (key.empty()) refuse("no key before '='");
     if (section.empty()) refuse("a key before the first [section]");
-    entries.push_back({section, key, trim(line.substr(equals + 1)), number});
+    entries.push_back({section, key, trim(line.substr(equals + 1)), number, section_line});
   }
   return entries;
 }

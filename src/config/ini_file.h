@@ -11,6 +11,7 @@ struct IniEntry {
   std::string key;
   std::string value;  // without comment and outer blanks; may be empty
   int line = 0;       // from 1
+  int section_line = 0;
 };
 
 // '#' and ';' begin a comment at the start of a line or after a blank. Throws UsageError ("PATH:LINE: ...") for a line

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -173,11 +175,14 @@ Sweep parse_sweep(const std::string& text, const std::string& path, const GivenO
 }
 
 Sweep load_sweep(const std::string& path, const GivenOptions& command_line, const Machine& machine) {
+  const auto refuse = [&](const std::string& why) {
+    throw UsageError(fmt::format("{}: no sweep file that can be read: {}", path, why));
+  };
   std::ifstream file(path);
   std::stringstream text;
-  if (!file || std::filesystem::is_directory(path) || !(text << file.rdbuf())) {
-    throw UsageError(fmt::format("{}: no sweep file that can be read (an INI text with a section [sweep])", path));
-  }
+  if (!file) refuse(std::strerror(errno));
+  if (std::filesystem::is_directory(path)) refuse("a folder");
+  if (!(text << file.rdbuf())) refuse("it is empty; wanted is an INI text with a section [sweep]");
   return parse_sweep(text.str(), path, command_line, machine);
 }
 

@@ -18,6 +18,7 @@
 #include "sweep/resume.h"
 #include "sweep/run_record.h"
 #include "sweep/stop_signal.h"
+#include "train/checkpoint.h"
 
 namespace recite {
 
@@ -86,11 +87,18 @@ void Coordinator::plan_jobs() {
     if (is_new || entry.was != entry.state) record(entry.row, entry.attempt, entry.state, 0, 0, "", entry.why);
   }
   writer_.sync();
+  std::map<std::string, int> reasons;
+  for (const LedgerEntry& entry : entries)
+    if (!entry.why.empty() && entry.state == JobState::planned && entry.was == JobState::done) ++reasons[entry.why];
   ledger_ = Ledger(std::move(entries), run_.sweep.spec.max_tries);
   for (const WorkerInfo& worker : workers_) ledger_.worker_arrived(worker.rank);
   view_.say(fmt::format("{}: {} jobs, {} to do, {} done before; {} workers ({}); results in {}", run_.sweep.spec.name,
                         ledger_.entries().size(), ledger_.count(JobState::planned), ledger_.count(JobState::done),
                         workers_.size(), transport_.description(), run_.results_path));
+  for (const auto& [why, jobs] : reasons) view_.say(fmt::format("{} done before: {}", jobs, why));
+  if (const int failed = ledger_.count(JobState::failed); failed > 0)
+    view_.say(fmt::format("{} failed before, left alone: --retry-failed tries them again, `recite status {}` says why",
+                          failed, run_.results_path));
   if (!transport_.survives_lost_ranks() && workers_.size() > 1)
     view_.say("note: this MPI runs without ULFM, so the loss of a rank ends the run; the same command goes on");
 }
@@ -198,15 +206,18 @@ void Coordinator::start_tries() {
     start.measured = entry.measured;
     for (const int rank : given->ranks) transport_.send(rank, encode(start));
     outlook_.started(given->id);
-    record(given->id.job, given->id.attempt, JobState::running, 0, start.job.ranks, hello_of(given->ranks.front()).host,
-           "");
+    const int64_t step = newest_checkpoint_step(start.folder).value_or(0);
+    if (step > 0 && !start.evaluate_only) view_.say(fmt::format("{} goes on at step {}", entry.job.label(), step));
+    record(given->id.job, given->id.attempt, JobState::running, step, start.job.ranks,
+           hello_of(given->ranks.front()).host, "");
   }
 }
 
 void Coordinator::settle(const Verdict& verdict) {
   const LedgerEntry& entry = ledger_.entries()[verdict.entry];
   const auto [seconds, accuracy] = outlook_.ended(verdict.id, entry.job, verdict.state);
-  record(verdict.id.job, verdict.id.attempt, verdict.state, verdict.step, verdict.ranks, "", verdict.message);
+  record(verdict.id.job, verdict.id.attempt, verdict.state, verdict.step, verdict.ranks, hello_of(verdict.leader).host,
+         verdict.message);
   if (verdict.again)
     record(verdict.id.job, verdict.id.attempt, JobState::planned, verdict.step, 0, "",
            ledger_.draining() ? "for the next run"

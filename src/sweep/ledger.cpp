@@ -92,9 +92,13 @@ std::optional<Verdict> Ledger::worker_lost(int rank) {
 std::optional<Verdict> Ledger::end_if_complete(std::vector<Running>::iterator running) {
   if (!running->waiting_for.empty()) return std::nullopt;
   LedgerEntry& entry = entries_[running->entry];
-  Verdict verdict{running->entry, running->id,      running->worst,
-                  running->step,  running->message, static_cast<int>(running->ranks.size()),
-                  false};
+  Verdict verdict{.entry = running->entry,
+                  .id = running->id,
+                  .state = running->worst,
+                  .step = running->step,
+                  .message = running->message,
+                  .ranks = static_cast<int>(running->ranks.size()),
+                  .leader = running->ranks.front()};
   running_.erase(running);
   // A rank that is lost while the run is being stopped was killed along with it: that is no failure of its job.
   if (verdict.state == JobState::failed || (verdict.state == JobState::lost && !draining_)) {

@@ -41,6 +41,7 @@ struct Verdict {
   int64_t step = 0;
   std::string message;
   int ranks = 0;
+  int leader = 0;      // a rank
   bool again = false;  // it is planned again
 };
 

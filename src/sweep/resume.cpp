@@ -1,7 +1,11 @@
 #include "sweep/resume.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
+
+#include "train/checkpoint.h"
 
 namespace recite {
 
@@ -35,6 +39,15 @@ void take_measured(LedgerEntry& entry, const std::vector<EvaluationRow>& evaluat
       entry.measured.push_back({parse_name<TaskKind>(e.task), e.n_gram, e.length});
 }
 
+// Of a job that is not done.
+std::string way_on(const LedgerEntry& entry, const std::string& folder) {
+  if (entry.attempt == 0) return "not begun";
+  if (entry.job.is_pretrained()) return "goes on";
+  const std::optional<int64_t> step = newest_checkpoint_step(folder);
+  return step ? fmt::format("goes on at step {}", *step)
+              : fmt::format("begins again at step 0: no checkpoint in {}", folder);
+}
+
 void decide(LedgerEntry& entry, const JobView& view, const std::vector<EvaluationRow>& evaluations, bool retry_failed,
             const std::string& folder) {
   entry.was = view.last.state;
@@ -60,7 +73,7 @@ void decide(LedgerEntry& entry, const JobView& view, const std::vector<Evaluatio
   else if (view.done)
     entry.why = pretrained ? "new points to measure" : "new points to measure, and no saved model: trained again";
   else
-    entry.why = "goes on";
+    entry.why = way_on(entry, folder);
 }
 
 bool is_kept(const fs::path& path) {

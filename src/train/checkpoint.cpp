@@ -135,6 +135,11 @@ void write_checkpoint(const std::string& folder, const std::string& job_id, cons
   }
 }
 
+std::optional<int64_t> newest_checkpoint_step(const std::string& folder) {
+  const std::vector<int64_t> steps = steps_in(folder);
+  return steps.empty() ? std::nullopt : std::optional(steps.front());
+}
+
 std::string restore_newest_checkpoint(const std::string& folder, const std::string& job_id,
                                       const std::function<void(const Checkpoint&)>& restore) {
   std::string refused;

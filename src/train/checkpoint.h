@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "weights/safetensors.h"
@@ -18,6 +19,9 @@ struct Checkpoint {
 // Makes `folder` where it is missing, writes both files (each whole or not there, the JSON last), and removes all but
 // this checkpoint and the one before it. Throws Error.
 void write_checkpoint(const std::string& folder, const std::string& job_id, const Checkpoint& checkpoint);
+
+// The step of the newest one there, whole or not; nothing without any.
+std::optional<int64_t> newest_checkpoint_step(const std::string& folder);
 
 // Reads the newest checkpoint that is whole, of this job, and that `restore` takes; restore throws Error, having
 // changed nothing, for one that does not fit. Returns what to say of it: "step 400 from step-400.safetensors; step-450

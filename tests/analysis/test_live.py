@@ -69,6 +69,12 @@ def test_a_silent_file_is_said(live_sweep: Sweep) -> None:
     assert f"Nothing was written for {duration(QUIET + 1)}" in render(at(live_sweep, 60), now=START + 61 + QUIET)
 
 
+def test_a_run_that_ended_early_leaves_jobs(live_sweep: Sweep) -> None:
+    live_sweep.event(-1, "stopped", time=START + 200)
+    text = render(read_results(live_sweep.write()), now=START + 300)
+    assert "The run has ended; 2 of 4 jobs are left: the same command goes on." in text
+
+
 def test_lines_are_cut_to_the_terminal(live_sweep: Sweep) -> None:
     assert max(map(len, render(at(live_sweep, 60), now=START + 61, width=40).splitlines())) == 40
 
@@ -120,4 +126,4 @@ def test_a_terminal_is_redrawn_in_place(live_sweep: Sweep, monkeypatch: pytest.M
     text = out.getvalue()
     assert text.count("\x1b[H\x1b[J") == 2
     assert text.startswith("\x1b[?25l") and text.endswith("\x1b[?25h")
-    assert text.index("1 running") < text.index("The sweep has ended.")
+    assert text.index("1 running") < text.index("The run has ended; 2 of 4 jobs are left")

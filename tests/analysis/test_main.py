@@ -38,6 +38,15 @@ def test_compare(results_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "does not hold: Length generalisation: every model solves the trained lengths" in text
 
 
+def test_compare_leaves_out_what_is_not_done(live_sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
+    for length in (20, 50):
+        live_sweep.evaluation(1, length, 0.1, step=250)  # of the job that runs
+    assert main(["compare", str(live_sweep.write())]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("1 of 4 jobs done; the claims are judged by those\n")
+    assert "does not hold" not in text
+
+
 @pytest.mark.parametrize("arguments, words", [
     (["figurs", "FILE"], "VERB 'figurs' is unknown: did you mean 'figures'?"),
     (["xyz", "FILE"], "allowed: table, figures, live, compare"),

@@ -123,9 +123,17 @@ def test_cut_file(results_path: Path, kept: int) -> None:
     """Says so soon: the library's own rule is to read a damaged block again for days."""
     results_path.write_bytes(results_path.read_bytes()[:kept])
     start = time.monotonic()
-    with pytest.raises(ResultsError, match="cannot be"):
+    with pytest.raises(ResultsError, match="cannot be|is incomplete: 100 of"):
         read_results(results_path)
     assert time.monotonic() - start < 30
+
+
+def test_file_of_which_the_end_is_missing(results_path: Path) -> None:
+    """All tables can be opened, and the library reads what is there."""
+    whole = results_path.read_bytes()
+    results_path.write_bytes(whole[:-1000])
+    with pytest.raises(ResultsError, match=f"is incomplete: {len(whole) - 1000} of {len(whole)} bytes"):
+        read_results(results_path)
 
 
 def test_damaged_file(results_path: Path) -> None:

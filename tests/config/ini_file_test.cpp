@@ -18,9 +18,17 @@ TEST(ParseIni, SectionsKeysValuesAndLines) {
   EXPECT_EQ(entries[0].key, "steps");
   EXPECT_EQ(entries[0].value, "20");
   EXPECT_EQ(entries[0].line, 3);
+  EXPECT_EQ(entries[0].section_line, 1);
   EXPECT_EQ(entries[1].section, "eval");
   EXPECT_EQ(entries[1].value, "1, 2");
   EXPECT_EQ(entries[2].value, "");
+}
+
+TEST(ParseIni, AByteOrderMarkIsNoText) {
+  const auto entries = parse_ini("\xef\xbb\xbf[train]\nsteps = 20\n", "a.ini");
+  ASSERT_EQ(entries.size(), 1u);
+  EXPECT_EQ(entries[0].section, "train");
+  EXPECT_EQ(entries[0].line, 2);
 }
 
 TEST(ParseIni, CommentsBeginALineOrFollowABlank) {

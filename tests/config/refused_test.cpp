@@ -31,7 +31,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "[train]\nsteps = 5\nlearning_rat = 1\n",
                 {"bad.ini:3", "'learning_rat'", "[train]", "did you mean 'learning_rate'"}},
         BadFile{"KeyOfAnotherSection", "[model]\nsteps = 5\n", {"bad.ini:2", "'steps'", "section [train]"}},
-        BadFile{"UnknownSection", "[tran]\nsteps = 5\n", {"bad.ini:2", "[tran]", "did you mean 'train'"}},
+        BadFile{"UnknownSection", "\n[tran]\n\nsteps = 5\n", {"bad.ini:2:", "[tran]", "did you mean 'train'"}},
         BadFile{"UnknownModel",
                 "[sweep]\nmodel = mabma\n",
                 {"bad.ini:2", "sweep.model", "did you mean 'mamba'", "hard_alibi"}},

@@ -372,6 +372,34 @@ def test_a_pause_of_the_whole_machine_is_no_stall(sweep):
     assert list(sweep.table("events").query("job == 0").state) == ["planned", "running", "done"]
 
 
+def test_ctrl_c_that_also_ends_who_reads_the_output(sweep):
+    sweep.write(steps=5000)
+    process = subprocess.Popen([ROOT / "launch/recite", "sweep", "small.ini", "-o", "results.h5"], cwd=sweep.folder,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    sweep.wait_for_step(5)
+    process.stdout.close()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 75
+    assert list(sweep.folder.glob("results.h5.jobs/*/step-*.safetensors"))
+
+
+def test_what_goes_on_says_where(sweep):
+    sweep.write(steps=400)
+    run = sweep.start(workers=1)
+    sweep.wait_for_step(20)
+    run.process.send_signal(signal.SIGINT)
+    assert run.wait() == 75, run.text()
+    step = int(next(sweep.folder.glob("results.h5.jobs/*/step-*.json")).stem.removeprefix("step-"))
+    plan = subprocess.run([ROOT / "launch/recite", "plan", "small.ini", "-o", "results.h5"], cwd=sweep.folder,
+                          text=True, capture_output=True)
+    assert f"goes on at step {step}" in plan.stdout, plan.stdout
+    again = sweep.start(workers=1)
+    assert again.wait() == 0, again.text()
+    assert f"goes on at step {step}" in again.text()
+    events = sweep.table("events")
+    assert list(events[(events.job == 0) & (events.state == "running")].step) == [0, step]
+
+
 def test_ctrl_c_twice_ends_at_once_and_the_same_command_goes_on(sweep):
     sweep.write(steps=20000, run="checkpoint_every = 0.2 s\nthreads = 1")
     run = sweep.start(workers=1)
