@@ -129,12 +129,24 @@ std::string as_registered(const Verb& verb, const std::string& word) {
   return "--" + name + (bare_flag ? "=true" : word.substr(end));
 }
 
-std::vector<std::string> as_registered(const Verb& verb, std::vector<std::string> arguments) {
-  for (std::string& word : arguments) {
-    if (word == "--") break;
-    if (word.rfind("--", 0) == 0) word = as_registered(verb, word);
+std::vector<std::string> as_registered(const Verb& verb, const std::vector<std::string>& arguments) {
+  std::vector<std::string> words;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (arguments[i] == "--") {
+      words.insert(words.end(), arguments.begin() + static_cast<std::ptrdiff_t>(i), arguments.end());
+      break;
+    }
+    const bool names_option = arguments[i].starts_with("--");
+    words.push_back(names_option ? as_registered(verb, arguments[i]) : arguments[i]);
+    // An empty list, "--eval.every_lengths=", is "--eval.every_lengths ''" to Boost.
+    if (const std::string& word = words.back(); names_option && word.ends_with('=')) {
+      const std::string name = word.substr(2, word.size() - 3);
+      if (find_option(name) == nullptr) continue;
+      words.back() = "--" + name;
+      words.emplace_back();
+    }
   }
-  return arguments;
+  return words;
 }
 
 [[noreturn]] void unknown_option(const Verb& verb, const std::string& name) {

@@ -29,6 +29,7 @@ std::optional<Number> whole(const std::string& text) {
 
 // "10", "10:20" or "10:100:10".
 void append_range(const std::string& piece, Range range, std::vector<int>& values) {
+  if (piece.find(' ') != std::string::npos) not_allowed("a comma between values, as in 5, 7, 10:100:10");
   const std::vector<std::string> parts = split(piece, ':');
   if (parts.empty() || parts.size() > 3) not_allowed("a number, or a range from:to or from:to:step");
   const int64_t from = read_integer(parts[0], range);

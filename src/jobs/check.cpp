@@ -163,7 +163,7 @@ void check_evaluation(const Job& job) {
   for (const EvalPoint& point : eval_points(job)) check_point(job, point);
   for (const int length : eval.every_lengths) {
     if (std::find(eval.lengths.begin(), eval.lengths.end(), length) != eval.lengths.end()) continue;
-    refuse("eval.every_lengths has {}, which is none of eval.lengths: add it there", length);
+    refuse("eval.every_lengths has {}, which is none of eval.lengths: add it there, or leave it out here", length);
   }
   check_stop(job);
 }

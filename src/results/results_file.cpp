@@ -81,6 +81,8 @@ FileHandle open_to_read(const std::string& path) {
     reason = hdf5_reason();
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
+  if (reason.find("signature not found") != std::string::npos) reason = "it is not in the HDF5 format";
+  if (reason.find("truncated file") != std::string::npos) reason = fmt::format("it is incomplete ({})", reason);
   throw UsageError(fmt::format("{} is no results file: {}", path, reason));
 }
 
@@ -138,8 +140,9 @@ void check_header(const ResultsHeader& header, const std::string& path, const st
                                  header.format_version, format_version));
   }
   if (header.name != name) {
-    throw UsageError(fmt::format("{} holds the sweep '{}', not '{}': choose another file with -o, or set sweep.name",
-                                 path, header.name, name));
+    throw UsageError(fmt::format(
+        "{} holds the sweep '{}', not '{}': choose another file with -o (a sweep can also be given that sweep.name)",
+        path, header.name, name));
   }
 }
 

@@ -46,6 +46,12 @@ TEST(ParseArguments, DashesAndUnderlinesAreEqual) {
   EXPECT_THAT(parse({"a", "--train.precision=tf-32"}).settings, ElementsAre(Pair("train.precision", "tf-32")));
 }
 
+TEST(ParseArguments, AListMayBeEmpty) {
+  const Arguments given = parse({"a", "--eval.every_lengths=", "--train.steps=5"});
+  EXPECT_THAT(given.settings, ElementsAre(Pair("eval.every_lengths", ""), Pair("train.steps", "5")));
+  EXPECT_THAT(given.operands, ElementsAre("a"));
+}
+
 TEST(ParseArguments, OwnOptionsComeBeforeAliases) {
   const Arguments given = parse({"a", "--model", "folder", "--sweep.model", "mamba"});
   EXPECT_EQ(given.text("model"), "folder");

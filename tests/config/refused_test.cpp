@@ -37,6 +37,9 @@ INSTANTIATE_TEST_SUITE_P(
                 {"bad.ini:2", "sweep.model", "did you mean 'mamba'", "hard_alibi"}},
         BadFile{"UnknownTask", "[sweep]\ntask = cpoy\n", {"bad.ini:2", "sweep.task", "did you mean 'copy'"}},
         BadFile{"BadNumber", "[train]\nsteps = many\n", {"bad.ini:2", "train.steps = many", "an integer >= 1"}},
+        BadFile{
+            "ListWithoutCommas", "[eval]\nlengths = 4 6 8\n", {"bad.ini:2", "eval.lengths", "a comma between values"}},
+        BadFile{"AxisAsAList", "[sweep]\nmodel = rope, mamba\n", {"bad.ini:2", "'rope, mamba'", "one by one"}},
         BadFile{"BadListValue", "[eval]\nlengths = 10:95:10\n", {"bad.ini:2", "eval.lengths", "90 or 100"}},
         BadFile{"ListRepeated",
                 "[eval]\nlengths = 10\nlengths = 20\n",
