@@ -107,7 +107,7 @@ def render(results: Results, now: float, width: int = sys.maxsize) -> str:
 def _summary(states: pd.DataFrame) -> str:
     counts = states["state"].value_counts()
     parts = [f"{counts[state]} {state}" for state in STATES if counts.get(state, 0)]
-    return f"{len(states)} jobs: {', '.join(parts)}" if parts else "no jobs yet"
+    return f"{len(states)} job{'' if len(states) == 1 else 's'}: {', '.join(parts)}" if parts else "no jobs yet"
 
 
 def progress(results: Results, states: pd.DataFrame, now: float) -> list[Progress]:

@@ -91,6 +91,10 @@ std::string duration(double seconds) {
   return fmt::format("{} h {:02} min", whole / 3600, whole % 3600 / 60);
 }
 
+std::string counted(int64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
 std::string bytes(double count) {
   static constexpr const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
   size_t step = 0;

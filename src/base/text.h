@@ -1,6 +1,7 @@
 // Small helpers on text that several rooms need.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -24,6 +25,9 @@ std::string with_prefix(double value);
 
 // "12 s", "3 min 05 s", "2 h 07 min"; "?" when not finite.
 std::string duration(double seconds);
+
+// "1 job", "2 jobs".
+std::string counted(int64_t count, std::string_view noun);
 
 // "812 MiB", "1.4 GiB".
 std::string bytes(double count);

@@ -105,14 +105,14 @@ void print_heading(std::ostream& out, const ResultsContents& contents, const std
   fmt::print(out, "{}: {}", path, contents.name);
   if (!contents.runs.empty()) {
     const RunRow& run = contents.runs.back();
-    fmt::print(out, ", run {} begun {} ago with {} workers on {}", run.run + 1, duration(now - run.time), run.workers,
-               run.hosts);
+    fmt::print(out, ", run {} begun {} ago with {} on {}", run.run + 1, duration(now - run.time),
+               counted(run.workers, "worker"), run.hosts);
   }
   fmt::print(out, "{}\n", live ? "" : "; nothing is writing it now");
 }
 
 void print_counts(std::ostream& out, const std::vector<JobView>& views, bool live) {
-  fmt::print(out, "{} jobs:", views.size());
+  fmt::print(out, "{}:", counted(static_cast<int64_t>(views.size()), "job"));
   for (const JobState state :
        {JobState::done, JobState::running, JobState::planned, JobState::stopped, JobState::failed}) {
     const size_t count = in_state(views, state, live).size();

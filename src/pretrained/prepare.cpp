@@ -1,9 +1,11 @@
 #include "pretrained/prepare.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include "base/error.h"
 #include "pretrained/job_prompts.h"
@@ -65,9 +67,23 @@ class Preparation {
   std::map<std::string, JobPrompts> prompts_;
 };
 
+// All at once: who gets them ready wants to know what for.
+void check_folders(const std::vector<Job>& jobs) {
+  std::set<std::string> missing;
+  for (const Job& job : jobs)
+    if (job.is_pretrained() && !std::filesystem::is_directory(job.pretrained.model))
+      missing.insert(job.pretrained.model);
+  if (missing.empty()) return;
+  throw UsageError(
+      fmt::format("pretrained.model: no such folder: {} (looked for from {}); each is to hold config.json, "
+                  "weights and tokenizer.json",
+                  fmt::join(missing, ", "), std::filesystem::current_path().string()));
+}
+
 }  // namespace
 
 void prepare_pretrained(std::vector<Job>& jobs) {
+  check_folders(jobs);
   Preparation preparation;
   for (Job& job : jobs)
     if (job.is_pretrained()) preparation.prepare(job);

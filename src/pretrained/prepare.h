@@ -11,8 +11,9 @@ namespace recite {
 // folders say (Job::model, Job::folder) and, where squad has no lengths, those of all its bins; then sorts by cost
 // again.
 //
-// Throws UsageError that names the file: a folder, tokenizer or text that is missing, damaged or not understood; a
-// tokenizer with more numbers than the model's embedding has rows; texts that are too short for a length.
+// Throws UsageError that names the file: all folders of models that are missing; a folder, tokenizer or text that is
+// damaged or not understood, a tokenizer or text that is missing; a tokenizer with more numbers than the model's
+// embedding has rows; texts that are too short for a length.
 void prepare_pretrained(std::vector<Job>& jobs);
 
 }  // namespace recite

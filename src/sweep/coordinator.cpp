@@ -92,9 +92,11 @@ void Coordinator::plan_jobs() {
     if (!entry.why.empty() && entry.state == JobState::planned && entry.was == JobState::done) ++reasons[entry.why];
   ledger_ = Ledger(std::move(entries), run_.sweep.spec.max_tries);
   for (const WorkerInfo& worker : workers_) ledger_.worker_arrived(worker.rank);
-  view_.say(fmt::format("{}: {} jobs, {} to do, {} done before; {} workers ({}); results in {}", run_.sweep.spec.name,
-                        ledger_.entries().size(), ledger_.count(JobState::planned), ledger_.count(JobState::done),
-                        workers_.size(), transport_.description(), run_.results_path));
+  view_.say(fmt::format("{}: {}, {} to do, {} done before; {} ({}); results in {}", run_.sweep.spec.name,
+                        counted(static_cast<int64_t>(ledger_.entries().size()), "job"),
+                        ledger_.count(JobState::planned), ledger_.count(JobState::done),
+                        counted(static_cast<int64_t>(workers_.size()), "worker"), transport_.description(),
+                        run_.results_path));
   for (const auto& [why, jobs] : reasons) view_.say(fmt::format("{} done before: {}", jobs, why));
   if (const int failed = ledger_.count(JobState::failed); failed > 0)
     view_.say(fmt::format("{} failed before, left alone: --retry-failed tries them again, `recite status {}` says why",
@@ -182,7 +184,8 @@ void Coordinator::bury_lost_workers() {
     const Hello& hello = hello_of(rank);
     const std::string text = fmt::format("worker {} (pid {}) was lost", rank, hello.pid);
     record(-1, 0, JobState::lost, 0, static_cast<int>(ledger_.workers_alive()) - 1, hello.host, text);
-    view_.say(fmt::format("{} on {}: {} workers go on", text, hello.host, ledger_.workers_alive() - 1));
+    view_.say(fmt::format("{} on {}; left: {}", text, hello.host,
+                          counted(static_cast<int64_t>(ledger_.workers_alive()) - 1, "worker")));
     const std::optional<TryId> its_try = ledger_.try_of(rank);
     if (const std::optional<Verdict> verdict = ledger_.worker_lost(rank))
       settle(*verdict);

@@ -33,7 +33,7 @@ std::string sweep_line(const SweepSnapshot& s) {
   std::string line =
       fmt::format("{} {}/{} jobs", bar(s.total() > 0 ? double(ended) / s.total() : 0, 20), ended, s.total());
   line += fmt::format(" | {} running, {} planned, {} failed", s.running, s.planned, s.failed);
-  line += fmt::format(" | {} workers | {}", s.workers, duration(s.elapsed));
+  line += fmt::format(" | {} | {}", counted(s.workers, "worker"), duration(s.elapsed));
   if (std::isfinite(s.seconds_left)) line += fmt::format(", about {} left", duration(s.seconds_left));
   if (s.draining) line += " | stopping";
   return line;

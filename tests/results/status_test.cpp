@@ -123,7 +123,7 @@ TEST(Status, ReadsTheFileAndIsQuietWhenAsked) {
     writer.append(event(0, 1, JobState::running));
     std::ostringstream out;
     EXPECT_EQ(run_status(path, false, out), 75);
-    EXPECT_THAT(out.str(), HasSubstr("1 jobs: 1 running"));
+    EXPECT_THAT(out.str(), HasSubstr("1 job: 1 running"));
     writer.append(event(0, 2, JobState::done));
   }
   std::ostringstream out;
