@@ -147,7 +147,7 @@ Enum parse_name(std::string_view text) {
     if (wanted == entry.name || (!entry.also.empty() && wanted == folded(entry.also))) return entry.value;
   }
   const std::vector<std::string> names = names_of<Enum>();
-  const bool is_list = text.find_first_of(", ") != std::string_view::npos;
+  const bool is_list = text.find(',') != std::string_view::npos;
   throw UsageError(fmt::format("unknown {} '{}'{}; allowed: {}{}", Names<Enum>::noun, text, did_you_mean(text, names),
                                fmt::join(names, ", "),
                                is_list ? "; several are given one by one, each as name = value of its own" : ""));

@@ -26,7 +26,7 @@ class TryRunner {
     const std::string resumed = trainer_.load(start_.folder);
     if (!resumed.empty()) observer_.note(resumed);
     // The try before may have ended while it measured here, or have known that this is accurate enough.
-    bool stopped = !resumed.empty() && is_measuring_due() && !measure_during_training();
+    bool stopped = trainer_.steps_done() > 0 && is_measuring_due() && !measure_during_training();
     while (!stopped && !trainer_.finished() && !accurate_enough_) stopped = train_one_step();
     if (!stopped) {
       // What is left is measuring: a try that is killed there goes on from here.

@@ -102,7 +102,7 @@ TEST_F(PreparePretrained, LooksAtTheJobsOfASharedTokenizerOneByOne) {
   const std::string model = save("model", Architecture::rope, as_drawn);
   std::vector<Job> jobs(3, job_of(model));
   jobs[2].pretrained.model = folder_ / "lost";
-  EXPECT_THAT(refusal([&] { prepare_pretrained(jobs); }), HasSubstr(folder_ / "lost"));
+  EXPECT_THAT(refusal([&] { prepare_pretrained(jobs); }), HasSubstr("no such folder: " + (folder_ / "lost") + " ("));
   jobs[2].pretrained.model = model;
   jobs[2].eval.lengths = {50, 100};
   EXPECT_EQ(refusal([&] { prepare_pretrained(jobs); }),

@@ -400,6 +400,20 @@ def test_what_goes_on_says_where(sweep):
     assert list(events[(events.job == 0) & (events.state == "running")].step) == [0, step]
 
 
+def test_without_a_whole_checkpoint_it_begins_again(sweep):
+    sweep.write(steps=400)
+    run = sweep.start("--eval.every=100", workers=1)
+    sweep.wait_for_step(20)
+    run.process.send_signal(signal.SIGINT)
+    assert run.wait() == 75, run.text()
+    for checkpoint in sweep.folder.glob("results.h5.jobs/*/step-*.safetensors"):
+        os.truncate(checkpoint, 100)
+    assert sweep.start("--eval.every=100", workers=1).wait() == 0
+    training = sweep.table("training")
+    assert list(training[training["try"] == 2].step) == list(range(1, 401))
+    assert set(sweep.table("evaluations").step) == {100, 200, 300, 400}, "nothing is measured before it is trained"
+
+
 def test_ctrl_c_twice_ends_at_once_and_the_same_command_goes_on(sweep):
     sweep.write(steps=20000, run="checkpoint_every = 0.2 s\nthreads = 1")
     run = sweep.start(workers=1)
