@@ -48,6 +48,7 @@ int leave_as_coordinator(Transport& transport, ExitCode code, bool some_rank_was
 }
 
 int run_under_mpi(const std::string& verb, const Lead& lead) {
+  outlive_who_reads();
   Guard guard;
   const std::unique_ptr<Transport> transport = make_mpi_transport();
   bool some_rank_was_lost = false;
@@ -67,6 +68,7 @@ int run_under_mpi(const std::string& verb, const Lead& lead) {
 }
 
 int run_in_one_process(const std::string& verb, const Lead& lead) {
+  outlive_who_reads();
   auto [coordinator_end, worker_end] = make_local_transports();
   std::thread worker([&end = *worker_end] {
     try {

@@ -14,8 +14,6 @@ void watch_stop_signals() {
   action.sa_handler = count_signal;
   action.sa_flags = SA_RESTART;
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) sigaction(signal, &action, nullptr);
-  // Ctrl-C also ends a `tee` that the output goes to: who can say nothing any more still writes the checkpoints.
-  std::signal(SIGPIPE, SIG_IGN);
 }
 
 int stop_signals_seen() { return seen; }
@@ -23,5 +21,7 @@ int stop_signals_seen() { return seen; }
 void leave_stop_signals_to_coordinator() {
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, SIG_IGN);
 }
+
+void outlive_who_reads() { std::signal(SIGPIPE, SIG_IGN); }
 
 }  // namespace recite

@@ -92,6 +92,16 @@ def test_killed_worker_of_a_group_of_two(sweep):
     assert list(events.ranks[events.state == "running"]) == [2, 1], "the survivor goes on alone"
 
 
+def test_every_rank_outlives_a_broken_connection(sweep):
+    sweep.write(steps=300)
+    run = sweep.start()
+    sweep.wait_for_step(20)
+    for pid in [sweep.coordinator_pid(), *sweep.worker_pids().values()]:
+        os.kill(pid, signal.SIGPIPE)    # as of a write to a lost peer
+    assert run.wait() == 0, run.text()
+    assert list(sweep.table("events").query("job == 0").state) == ["planned", "running", "done"]
+
+
 def test_killed_at_sixty_percent_the_first_step_is_the_last_checkpoints_plus_one(sweep):
     sweep.write(steps=600, run="checkpoint_every = 0.05 s\nthreads = 1")
     run = sweep.start(workers=1)
