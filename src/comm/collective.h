@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <stdexcept>
+#include <vector>
 
 #include "base/error.h"
 
@@ -35,8 +36,20 @@ class Collective {
   // Begins a sum, of what the default stream's work so far leaves in `data`, on a stream of its own. Every rank starts
   // the same sums in the same order; any thread may, one at a time. Never calls while_waiting.
   virtual void start_all_reduce_sum(void* data, size_t count, ElementType type) { all_reduce_sum(data, count, type); }
-  // The default stream's work from here on sees the sums begun. The host does not wait for them.
+  // Begins a sum of which each rank gets a part, in the same way: `data` is size() * count elements, `part` the sum of
+  // the rank()-th `count` of them. They may be the same memory on one rank alone; `data` holds anything afterwards.
+  virtual void start_reduce_scatter_sum(void* data, void* part, size_t count, ElementType type) = 0;
+  // Begins to bring the ranks' parts together, in the same way: `all` (size() * count elements) gets their `part`s
+  // (count) in the order of the ranks. Several go as one.
+  struct Gather {
+    const void* part;
+    void* all;
+  };
+  virtual void start_all_gather(const std::vector<Gather>& of, size_t count, ElementType type) = 0;
+  // The default stream's work from here on sees what was begun. The host does not wait for it.
   virtual void join() {}
+  // Returns when what was begun has ended; throws PeerLost.
+  virtual void finish() {}
   // Returns when `done` says so of work that may need the peers; throws PeerLost, naming `what`, when it cannot end.
   virtual void wait(const std::function<bool()>& done, const char* what);
 
@@ -46,13 +59,15 @@ class Collective {
   }
 };
 
-// One rank: every operation is the identity. A group of one is a group, not a special case.
+// One rank: every operation is the identity, and its part is the whole. A group of one is a group, not a special case.
 class SoloCollective final : public Collective {
  public:
   int rank() const override { return 0; }
   int size() const override { return 1; }
   void all_reduce_sum(void*, size_t, ElementType) override {}
   void broadcast(void*, size_t, ElementType, int) override {}
+  void start_reduce_scatter_sum(void*, void*, size_t, ElementType) override {}
+  void start_all_gather(const std::vector<Gather>&, size_t, ElementType) override {}
 };
 
 // The ranks of one job. `host` works on host memory (counts, flags, CPU training), `device` on the memory that the job

@@ -35,6 +35,10 @@ ElementInfo info_of(ElementType type) {
 
 // MPI counts are ints; pieces this large keep well below, and no pipeline notices the seams.
 constexpr size_t piece = size_t{1} << 28;
+int count_of(size_t count) {
+  if (count > piece) throw std::logic_error("a part of more than 2^28 elements");
+  return static_cast<int>(count);
+}
 
 }  // namespace
 
@@ -94,6 +98,23 @@ void MpiCollective::broadcast(void* data, size_t count, ElementType type, int ro
     const int code = MPI_Ibcast(bytes + done * info.size, n, info.type, root, comm_, &request);
     if (code != MPI_SUCCESS) fail(code, "broadcast");
     finish(request, "broadcast");
+  }
+}
+
+void MpiCollective::start_reduce_scatter_sum(void* data, void* part, size_t count, ElementType type) {
+  MPI_Request request;
+  const int code = MPI_Ireduce_scatter_block(data, part, count_of(count), info_of(type).type, MPI_SUM, comm_, &request);
+  if (code != MPI_SUCCESS) fail(code, "reduce-scatter");
+  finish(request, "reduce-scatter");
+}
+
+void MpiCollective::start_all_gather(const std::vector<Gather>& of, size_t count, ElementType type) {
+  const MPI_Datatype number = info_of(type).type;
+  for (const auto& [part, all] : of) {
+    MPI_Request request;
+    const int code = MPI_Iallgather(part, count_of(count), number, all, count_of(count), number, comm_, &request);
+    if (code != MPI_SUCCESS) fail(code, "all-gather");
+    finish(request, "all-gather");
   }
 }
 

@@ -89,6 +89,24 @@ void NcclCollective::start_all_reduce_sum(void* data, size_t count, ElementType 
   start([&] { return ncclAllReduce(data, data, count, nccl_type(type), ncclSum, comm_, stream_); }, "all-reduce");
 }
 
+void NcclCollective::start_reduce_scatter_sum(void* data, void* part, size_t count, ElementType type) {
+  start([&] { return ncclReduceScatter(data, part, count, nccl_type(type), ncclSum, comm_, stream_); },
+        "reduce-scatter");
+}
+
+void NcclCollective::start_all_gather(const std::vector<Gather>& of, size_t count, ElementType type) {
+  const auto all_of_them = [&] {
+    ncclResult_t started = ncclGroupStart();
+    for (const auto& [part, all] : of) {
+      const ncclResult_t one = ncclAllGather(part, all, count, nccl_type(type), comm_, stream_);
+      if (started == ncclSuccess && one != ncclInProgress) started = one;
+    }
+    const ncclResult_t ended = ncclGroupEnd();
+    return started != ncclSuccess ? started : ended;
+  };
+  start(all_of_them, "all-gather");
+}
+
 void NcclCollective::start(const std::function<ncclResult_t()>& operation, const char* what) {
   if (comm_ == nullptr) throw PeerLost("NCCL communicator was aborted");
   try {
@@ -109,6 +127,8 @@ void NcclCollective::join() {
   check(cudaEventRecord(end_, stream_), "CUDA event");
   check(cudaStreamWaitEvent(default_stream, end_), "CUDA event");
 }
+
+void NcclCollective::finish() { finish("collective"); }
 
 void NcclCollective::finish(const char* what) {
   join();

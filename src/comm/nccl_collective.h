@@ -24,7 +24,10 @@ class NcclCollective final : public Collective {
   void broadcast(void* data, size_t count, ElementType type, int root) override;
   bool overlaps() const override { return true; }
   void start_all_reduce_sum(void* data, size_t count, ElementType type) override;
+  void start_reduce_scatter_sum(void* data, void* part, size_t count, ElementType type) override;
+  void start_all_gather(const std::vector<Gather>& of, size_t count, ElementType type) override;
   void join() override;
+  void finish() override;
   void wait(const std::function<bool()>& done, const char* what) override;
 
   cudaStream_t stream() const { return stream_; }
@@ -32,7 +35,7 @@ class NcclCollective final : public Collective {
  private:
   // Queues `operation` after the default stream's work.
   void start(const std::function<ncclResult_t()>& operation, const char* what);
-  void finish(const char* what);  // waits for what was started
+  void finish(const char* what);
   void abort();
 
   int rank_;

@@ -36,7 +36,7 @@ Lstm::Lstm(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch
   if (!(spec.dropout >= 0 && spec.dropout < 1))
     throw UsageError(fmt::format("model.dropout = {} is not in 0 <= p < 1.", spec.dropout));
   const double bound = 1 / std::sqrt(static_cast<double>(spec.hidden_size));
-  embedding_ = add_matrix("embedding.weight", {vocabulary, spec.hidden_size}, uniform(0.1));
+  embedding_ = add_embedding("embedding.weight", {vocabulary, spec.hidden_size}, uniform(0.1));
   for (int l = 0; l < spec.layers; ++l) layers_.push_back(add_layer(l));
   head_weight_ = add_matrix("head.weight", {vocabulary, spec.hidden_size}, uniform(bound));
   head_bias_ = add_matrix("head.bias", {vocabulary}, constant(0));

@@ -55,7 +55,7 @@ torch::Tensor inputs_at(const torch::Tensor& x, const torch::Tensor& places) {
 Mamba::Mamba(const ModelSpec& spec, int64_t vocabulary, Precision precision, torch::Device device, ModelUse use)
     : Model(spec, vocabulary, precision, device, use), inner_(spec.inner_size()), rank_(spec.delta_rank()) {
   const int64_t multiple = spec.vocabulary_multiple, rows = (vocabulary + multiple - 1) / multiple * multiple;
-  embedding_ = add_matrix("backbone.embeddings.weight", {rows, spec.hidden_size}, normal(0.02));
+  embedding_ = add_embedding("backbone.embeddings.weight", {rows, spec.hidden_size}, normal(0.02));
   for (int l = 0; l < spec.layers; ++l) layers_.push_back(add_layer(fmt::format("backbone.layers.{}.", l)));
   final_norm_ = add_parameter("backbone.norm_f.weight", {spec.hidden_size}, constant(1));
 }

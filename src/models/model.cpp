@@ -38,17 +38,21 @@ Model::Model(const ModelSpec& spec, int64_t vocabulary, Precision precision, tor
 }
 
 torch::Tensor Model::add_parameter(const std::string& name, std::vector<int64_t> shape, Initial initial) {
-  return add_weight(name, shape, master_dtype(), std::move(initial));
+  return add_weight(name, shape, master_dtype(), /*computed=*/false, std::move(initial));
 }
 
 torch::Tensor Model::add_matrix(const std::string& name, std::vector<int64_t> shape, Initial initial) {
-  return add_weight(name, shape, use_ == ModelUse::inference ? compute_dtype() : master_dtype(), std::move(initial));
+  return add_weight(name, shape, matrix_dtype(), /*computed=*/true, std::move(initial));
+}
+
+torch::Tensor Model::add_embedding(const std::string& name, std::vector<int64_t> shape, Initial initial) {
+  return add_weight(name, shape, matrix_dtype(), /*computed=*/false, std::move(initial));
 }
 
 torch::Tensor Model::add_weight(const std::string& name, torch::IntArrayRef shape, torch::ScalarType dtype,
-                                Initial initial) {
+                                bool computed, Initial initial) {
   const auto options = torch::TensorOptions().dtype(dtype).device(device_).requires_grad(use_ == ModelUse::training);
-  parameters_.push_back({name, torch::zeros(shape, options)});
+  parameters_.push_back({name, torch::zeros(shape, options), computed});
   initial_.push_back(std::move(initial));
   return parameters_.back().tensor;
 }

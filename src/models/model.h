@@ -32,6 +32,7 @@ enum class ModelUse { training, inference };
 struct Parameter {
   std::string name;
   torch::Tensor tensor;
+  bool computed;  // passes read it through compute() alone: rounded, where the model rounds weights
 };
 
 struct ForwardContext {
@@ -101,9 +102,10 @@ class Model {
 
   // Registers a weight of zeros; its values come from initialise() or load_parameters().
   torch::Tensor add_parameter(const std::string& name, std::vector<int64_t> shape, Initial initial);
-  // The same for a weight that is read through compute() alone, or an embedding: for inference it lies in that
-  // precision.
+  // The same for a weight that is read through compute() alone: for inference it lies in that precision.
   torch::Tensor add_matrix(const std::string& name, std::vector<int64_t> shape, Initial initial);
+  // The same for an embedding, which lies in that precision, too, but is read as it is.
+  torch::Tensor add_embedding(const std::string& name, std::vector<int64_t> shape, Initial initial);
   // The precision of the weights, and of sums that must not be rounded to 16 bits: float32, or float64.
   torch::ScalarType master_dtype() const;
   // The weight (or activation) in the precision that the forward pass computes in.
@@ -145,7 +147,9 @@ class Model {
   // Its weights and biases in the compute precision, as ops/product.h wants them.
   PlainProduct plain(const PlainProduct& of) const;
   torch::Tensor constant_of(const torch::Tensor& weight) const;  // as compute(), but without a gradient
-  torch::Tensor add_weight(const std::string& name, torch::IntArrayRef shape, torch::ScalarType dtype, Initial initial);
+  torch::Tensor add_weight(const std::string& name, torch::IntArrayRef shape, torch::ScalarType dtype, bool computed,
+                           Initial initial);
+  torch::ScalarType matrix_dtype() const { return use_ == ModelUse::inference ? compute_dtype() : master_dtype(); }
 
   torch::Device device_;
   ModelUse use_;

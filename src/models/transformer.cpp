@@ -38,7 +38,7 @@ Transformer::Transformer(const ModelSpec& spec, int64_t vocabulary, Precision pr
         fmt::format("model.heads = {} does not divide model.hidden_size = {}.", spec.heads, spec.hidden_size));
   head_size_ = spec.hidden_size / spec.heads;
   rotary_ = static_cast<int64_t>(static_cast<double>(head_size_) * spec.rotary_share);
-  embedding_ = add_matrix("gpt_neox.embed_in.weight", {vocabulary, spec.hidden_size}, normal(weight_deviation));
+  embedding_ = add_embedding("gpt_neox.embed_in.weight", {vocabulary, spec.hidden_size}, normal(weight_deviation));
   for (int l = 0; l < spec.layers; ++l) layers_.push_back(add_layer(fmt::format("gpt_neox.layers.{}.", l)));
   final_norm_ = add_norm("gpt_neox.final_layer_norm");
   unembedding_ = spec.tied_embeddings

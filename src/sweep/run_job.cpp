@@ -47,12 +47,14 @@ class TryRunner {
   bool is_measuring_due() const {
     return job_.eval.every > 0 && trainer_.steps_done() % job_.eval.every == 0 && !trainer_.finished();
   }
+  bool is_saving_due() const { return leader() && seconds_since(saved_) >= job_.run.checkpoint_every; }
 
   // True: some rank asked to stop, and the checkpoint is written.
   bool train_one_step() {
-    bool stop = trainer_.start_step(observer_.stop_requested());
+    const Votes votes = trainer_.start_step({.stop = observer_.stop_requested(), .save = is_saving_due()});
+    bool stop = votes.stop;
     const bool measuring = is_measuring_due() && !stop;
-    const bool saving = stop || seconds_since(saved_) >= job_.run.checkpoint_every;
+    const bool saving = stop || votes.save;
     // Else the device works on this step while the next one's strings are made.
     const bool pause = measuring || saving || trainer_.finished();
     for (const StepReport& report : trainer_.take_reports(pause ? 0 : 1)) tell(report);
@@ -69,7 +71,7 @@ class TryRunner {
   }
 
   void save() {
-    if (leader()) trainer_.save(start_.folder);
+    trainer_.save(start_.folder);
     saved_ = Clock::now();
   }
 

@@ -12,22 +12,34 @@ namespace {
 
 // Elements at whose multiples a parameter begins: 128 bytes of float32, what vector loads and cuBLAS like best.
 constexpr int64_t alignment = 32;
-// Elements whose squares are summed in the weights' own precision, before float64 takes over.
+// Elements whose squares are summed in the weights' own precision, before float64 takes over; of them are the common
+// part and every share.
 constexpr int64_t norm_row = 1024;
 
-int64_t rounded_up(int64_t count, int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
+int64_t in_parts(int64_t count, int64_t part) { return (count + part - 1) / part; }
+int64_t rounded_up(int64_t count, int64_t multiple) { return in_parts(count, multiple) * multiple; }
+
+bool is_shared(const Parameter& parameter) { return parameter.computed && parameter.tensor.dim() > 1; }
 
 }  // namespace
 
-FlatParameters::FlatParameters(Model& model) {
+FlatParameters::FlatParameters(Model& model, int ranks, int64_t bucket_bytes) {
   const torch::NoGradGuard no_grad;
-  int64_t size = 0;
+  const auto options = model.parameters().front().tensor.options().requires_grad(false);
+  int64_t common = 0, shared = 0;
   for (const Parameter& parameter : model.parameters()) {
+    int64_t& size = is_shared(parameter) ? shared : common;
     places_.push_back({size, parameter.tensor.sizes().vec()});
     size += rounded_up(parameter.tensor.numel(), alignment);
   }
-  const auto options = model.parameters().front().tensor.options().requires_grad(false);
-  weights_ = torch::zeros({rounded_up(size, norm_row)}, options);
+  layout_.ranks = ranks;
+  layout_.common = rounded_up(common, norm_row);
+  const int64_t buckets = std::max<int64_t>(1, in_parts(shared, bucket_bytes / options.dtype().itemsize()));
+  layout_.bucket = rounded_up(in_parts(shared, buckets), ranks * norm_row);
+  layout_.buckets = in_parts(shared, layout_.bucket);
+  for (size_t p = 0; p < places_.size(); ++p)
+    if (is_shared(model.parameters()[p])) places_[p].begin += layout_.common;
+  weights_ = torch::zeros({layout_.size()}, options);
   gradients_ = torch::zeros_like(weights_);
   if (model.rounds_weights()) copies_ = torch::zeros_like(weights_, options.dtype(model.compute_dtype()));
   for (size_t p = 0; p < places_.size(); ++p) {
@@ -95,11 +107,11 @@ torch::Tensor FlatParameters::part(const torch::Tensor& buffer, size_t p) const 
   return buffer.narrow(0, place.begin, c10::multiply_integers(place.shape)).view(place.shape);
 }
 
-torch::Tensor FlatParameters::squared_gradient_norm() const {
+torch::Tensor squared_norm(const torch::Tensor& gradients) {
   if constexpr (gpu::built) {
-    if (gpu::takes(gradients_)) return gpu::squared_norm(gradients_);
+    if (gpu::takes(gradients)) return gpu::squared_norm(gradients);
   }
-  const torch::Tensor rows = torch::linalg_vector_norm(gradients_.view({-1, norm_row}), 2, 1);
+  const torch::Tensor rows = torch::linalg_vector_norm(gradients.view({-1, norm_row}), 2, 1);
   return torch::linalg_vector_norm(rows, 2, std::nullopt, false, torch::kFloat64).square();
 }
 

@@ -1,5 +1,5 @@
 // All weights of a model in one buffer, and all gradients in another: the optimizer and the reduction over ranks are a
-// few operations on whole buffers.
+// few operations on whole buffers, or on a rank's share of them.
 #pragma once
 
 #include <torch/torch.h>
@@ -12,12 +12,35 @@
 
 namespace recite {
 
+// Where a buffer's numbers are, and how the ranks of a group share them (the first stage of ZeRO: Rajbhandari et al.,
+// arXiv 1910.02054). First come `common` numbers, which every rank sums and updates: of vectors, and of what passes
+// read in the master precision. The rest is cut into buckets of one size, and each of those into shares of one size: a
+// rank sums and updates its own, and all take over what passes read of the others'.
+struct FlatLayout {
+  int64_t common = 0;
+  int64_t buckets = 0, bucket = 0;  // how many, and the numbers of one
+  int ranks = 1;
+
+  int64_t share() const { return bucket / ranks; }  // of a bucket
+  int64_t size() const { return common + buckets * bucket; }
+  // A buffer's buckets: (buckets, ranks, share()), of its memory.
+  torch::Tensor shares(const torch::Tensor& buffer) const {
+    return buffer.narrow(0, common, buckets * bucket).view({buckets, ranks, share()});
+  }
+};
+
 class FlatParameters {
  public:
+  static constexpr int64_t default_bucket_bytes = 64 << 20;
+
   // Moves the model's weights into one buffer: each Parameter's tensor stays the same object and becomes a view of it,
   // and its gradient a view of the gradient buffer, which holds zeros.
   // Where the model computes in a lower precision, it reads copies from then on, which lie in one buffer, too.
-  explicit FlatParameters(Model& model);
+  // Buckets are of at most `bucket_bytes`, and a few numbers more for shares of one size.
+  explicit FlatParameters(Model& model, int ranks = 1, int64_t bucket_bytes = default_bucket_bytes);
+
+  const FlatLayout& layout() const { return layout_; }
+  size_t count() const { return places_.size(); }  // of the model's parameters
 
   // (P) in the master precision, on the model's device. P counts the gaps that align each parameter, too; they are zero
   // in every buffer and stay so.
@@ -42,9 +65,6 @@ class FlatParameters {
   // The part of the buffer that belongs to one of the model's parameters.
   const torch::Tensor& gradient_of(const torch::Tensor& parameter) const;
 
-  // Square of the whole gradient's Euclidean norm: () float64, on the device.
-  torch::Tensor squared_gradient_norm() const;
-
  private:
   struct Place {
     int64_t begin;
@@ -53,6 +73,7 @@ class FlatParameters {
   struct Gradient {
     torch::Tensor parameter, part;  // of the buffer
   };
+  FlatLayout layout_;
   std::vector<Place> places_;
   std::vector<Gradient> parts_;
   bool adds_ = true;  // the pass that runs, to what the buffer holds
@@ -60,5 +81,8 @@ class FlatParameters {
   torch::Tensor gradients_;
   torch::Tensor copies_;
 };
+
+// The square of the Euclidean norm of gradients (P), or of a rank's share of them: () float64, on the device.
+torch::Tensor squared_norm(const torch::Tensor& gradients);
 
 }  // namespace recite

@@ -4,29 +4,39 @@
 
 namespace recite {
 
-GradientReducer::GradientReducer(const torch::Tensor& gradients, Collective& device, int64_t bucket_bytes)
-    : buckets_(gradients.split(bucket_bytes / gradients.element_size())), device_(device), waiting_(buckets_.size()) {}
+GradientReducer::GradientReducer(const FlatLayout& layout, const torch::Tensor& gradients, Collective& device)
+    : layout_(layout),
+      gradients_(gradients),
+      shares_(layout.ranks == 1 ? gradients.narrow(0, layout.common, layout.size() - layout.common)
+                                : torch::zeros({layout.buckets * layout.share()}, gradients.options())),
+      device_(device),
+      waiting_(layout.buckets) {}
 
 void GradientReducer::complete_from(const torch::Tensor& gradient) { start_until(first_complete(gradient)); }
 
-void GradientReducer::finish() {
+void GradientReducer::complete() {
   start_until(0);
+  device_.start_all_reduce_sum(gradients_.data_ptr(), static_cast<size_t>(layout_.common), element_type(gradients_));
+}
+
+void GradientReducer::finish() {
   device_.join();
-  waiting_ = buckets_.size();
+  waiting_ = layout_.buckets;
 }
 
-size_t GradientReducer::first_complete(const torch::Tensor& gradient) const {
-  size_t first = waiting_;
-  if (!device_.overlaps()) return first;
-  const void* begin = gradient.data_ptr();
-  while (first > 0 && buckets_[first - 1].data_ptr() >= begin) --first;
-  return first;
+int64_t GradientReducer::first_complete(const torch::Tensor& gradient) const {
+  if (!device_.overlaps()) return waiting_;
+  const int64_t place = gradient.storage_offset() - layout_.common;
+  if (place < 0) throw std::logic_error("buckets that are complete from the common part on");
+  return std::min(waiting_, (place + layout_.bucket - 1) / layout_.bucket);
 }
 
-void GradientReducer::start_until(size_t first) {
-  for (; waiting_ > first; --waiting_) {
-    const torch::Tensor& bucket = buckets_[waiting_ - 1];
-    device_.start_all_reduce_sum(bucket.data_ptr(), static_cast<size_t>(bucket.numel()), element_type(bucket));
+void GradientReducer::start_until(int64_t first) {
+  while (waiting_ > first) {
+    --waiting_;
+    const torch::Tensor bucket = layout_.shares(gradients_)[waiting_];
+    device_.start_reduce_scatter_sum(bucket.data_ptr(), shares_[waiting_ * layout_.share()].data_ptr(),
+                                     static_cast<size_t>(layout_.share()), element_type(bucket));
   }
 }
 

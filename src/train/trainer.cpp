@@ -14,13 +14,12 @@
 
 #include "ops/gpu.h"
 #include "tasks/batch.h"
-#include "train/adamw.h"
 #include "train/checkpoint.h"
 #include "train/flat_parameters.h"
-#include "train/gradient_reducer.h"
 #include "train/loss.h"
 #include "train/passes.h"
 #include "train/schedule.h"
+#include "train/shared_update.h"
 
 namespace recite {
 
@@ -31,9 +30,9 @@ struct StepCounts {
   double answer_tokens = 0;
   double examples = 0;
   double tokens = 0;
-  double stop_votes = 0;
+  double stop_votes = 0, save_votes = 0;
 };
-static_assert(std::is_standard_layout_v<StepCounts> && sizeof(StepCounts) == 4 * sizeof(double));
+static_assert(std::is_standard_layout_v<StepCounts> && sizeof(StepCounts) == 5 * sizeof(double));
 
 void check_finite(double value, const char* what, int64_t step) {
   if (std::isfinite(value)) return;
@@ -42,6 +41,10 @@ void check_finite(double value, const char* what, int64_t step) {
                   "or train.precision = float32",
                   what, step, value));
 }
+
+// What a checkpoint has of each parameter.
+constexpr const char *weight = "weight", *first_moment = "first_moment", *second_moment = "second_moment";
+constexpr const char* kinds[] = {weight, first_moment, second_moment};
 
 // A step whose numbers the device may still be working on.
 struct StartedStep {
@@ -60,16 +63,15 @@ struct Trainer::State {
         group(group_),
         model(make_model(job.model, vocabulary_size(job.task), job.train.precision, device,
                          static_cast<uint64_t>(job.train.seed))),
-        parameters(*model),
-        reducer(parameters.gradients(), group.device),
-        optimizer(parameters.weights(), job.train.weight_decay),
+        parameters(*model, group.size()),
+        update(parameters, job.train.weight_decay, group.device),
         loss(torch::zeros({}, parameters.weights().options().dtype(torch::kFloat64))) {
     // What LibTorch does for float64 may wait for the device.
     passes = make_passes(device, gpu::takes(parameters.weights()));
   }
 
   std::vector<Batch> micro_batches() const;
-  StepCounts count(const std::vector<Batch>& batches, bool vote_stop) const;
+  StepCounts count(const std::vector<Batch>& batches, const Votes& own) const;
   // Forward and backward of this rank's rows, a micro batch at a time. The gradient is that of the SUM of the losses.
   void accumulate_gradients(const std::vector<Batch>& batches);
   void pass(const Batch& batch, bool first, bool last);
@@ -78,17 +80,17 @@ struct Trainer::State {
   void remember(const StepReport& report, double answer_tokens, const torch::Tensor& squared_norm);
   StepReport finish(const StartedStep& step) const;
 
-  // Every buffer that a checkpoint holds, by name.
-  std::vector<std::pair<std::string, torch::Tensor>> named_parts() const;
-  void restore(const Checkpoint& checkpoint);
+  // A buffer's parameters by name, as a checkpoint has them. `kind`: weight, first_moment, second_moment.
+  std::vector<std::pair<std::string, torch::Tensor>> named_parts(const char* kind, const torch::Tensor& buffer) const;
+  // Throws Error, having changed nothing, when the checkpoint is of another model.
+  void check_fits(const Checkpoint& checkpoint) const;
 
   Job job;
   Task task;
   Group group;
   std::unique_ptr<Model> model;
   FlatParameters parameters;
-  GradientReducer reducer;
-  AdamW optimizer;
+  SharedUpdate update;
   torch::Tensor loss;  // () float64, on the device: the sum of a step's losses
   std::unique_ptr<Passes> passes;
   std::deque<StartedStep> started;
@@ -108,13 +110,13 @@ Model& Trainer::model() { return *state_->model; }
 
 size_t Trainer::captured_passes() const { return state_->passes->recorded(); }
 
-bool Trainer::start_step(bool vote_stop) {
+Votes Trainer::start_step(const Votes& own) {
   State& s = *state_;
   const TrainSpec& train = s.job.train;
   if (finished()) throw Error(fmt::format("all {} steps of the job are done", s.steps));
 
   const std::vector<Batch> batches = s.micro_batches();
-  const StepCounts counts = s.count(batches, vote_stop);
+  const StepCounts counts = s.count(batches, own);
   if (counts.answer_tokens == 0) {
     throw Error(fmt::format("no row of step {} holds a whole example: raise train.context_length", s.steps + 1));
   }
@@ -123,21 +125,18 @@ bool Trainer::start_step(bool vote_stop) {
   report.examples = s.examples + static_cast<int64_t>(counts.examples);
   report.tokens = static_cast<int64_t>(counts.tokens);
   report.learning_rate = learning_rate(train, s.steps);
-  report.stop_voted = counts.stop_votes > 0;
 
   s.accumulate_gradients(batches);
   // The loss comes last: a rank whose last rows hold no answers begins no sum before.
-  s.reducer.complete_from(s.parameters.gradients());
+  s.update.reducer().complete();
   s.group.device.start_all_reduce_sum(s.loss.data_ptr(), 1, ElementType::float64);
-  s.reducer.finish();
-  const torch::Tensor squared_norm = s.parameters.squared_gradient_norm();
+  s.update.reducer().finish();
+  const torch::Tensor squared_norm = s.update.squared_gradient_norm();
   s.remember(report, counts.answer_tokens, squared_norm);
-  s.optimizer.update(s.parameters.weights(), s.parameters.gradients(),
-                     {report.learning_rate, report.step, counts.answer_tokens, train.gradient_clip}, squared_norm,
-                     s.parameters.copies());
+  s.update.update({report.learning_rate, report.step, counts.answer_tokens, train.gradient_clip}, squared_norm);
   s.steps = report.step;
   s.examples = report.examples;
-  return report.stop_voted;
+  return {counts.stop_votes > 0, counts.save_votes > 0};
 }
 
 std::vector<StepReport> Trainer::take_reports(size_t leave) {
@@ -147,8 +146,8 @@ std::vector<StepReport> Trainer::take_reports(size_t leave) {
   return reports;
 }
 
-StepReport Trainer::step(bool vote_stop) {
-  start_step(vote_stop);
+StepReport Trainer::step() {
+  start_step();
   return take_reports().back();
 }
 
@@ -163,9 +162,10 @@ std::vector<Batch> Trainer::State::micro_batches() const {
   return batches;
 }
 
-StepCounts Trainer::State::count(const std::vector<Batch>& batches, bool vote_stop) const {
+StepCounts Trainer::State::count(const std::vector<Batch>& batches, const Votes& own) const {
   StepCounts counts;
-  counts.stop_votes = vote_stop ? 1 : 0;
+  counts.stop_votes = own.stop ? 1 : 0;
+  counts.save_votes = own.save ? 1 : 0;
   for (const Batch& batch : batches) {
     counts.examples += static_cast<double>(batch.examples);
     counts.tokens += static_cast<double>(batch.inputs.size());
@@ -194,10 +194,10 @@ void Trainer::State::pass(const Batch& batch, bool first, bool last) {
     // Not recorded itself: a graph that held a sum would keep the communicator, and aborting that would wait for it.
     context.gradients_complete = [this](const torch::Tensor& from) {
       const torch::Tensor& gradient = parameters.gradient_of(from);
-      if (!reducer.begins_from(gradient)) return;
+      if (!update.reducer().begins_from(gradient)) return;
       // The sums are of the buffer, where some are not yet.
       parameters.gather_gradients();
-      passes->between([this, gradient] { reducer.complete_from(gradient); });
+      passes->between([this, gradient] { update.reducer().complete_from(gradient); });
     };
   }
   const int kind = (first ? 1 : 0) + (context.gradients_complete ? 2 : 0);
@@ -238,58 +238,74 @@ StepReport Trainer::State::finish(const StartedStep& step) const {
   return report;
 }
 
-std::vector<std::pair<std::string, torch::Tensor>> Trainer::State::named_parts() const {
-  const std::pair<const char*, torch::Tensor> buffers[] = {{"weight", parameters.weights()},
-                                                           {"first_moment", optimizer.first_moments()},
-                                                           {"second_moment", optimizer.second_moments()}};
+std::vector<std::pair<std::string, torch::Tensor>> Trainer::State::named_parts(const char* kind,
+                                                                               const torch::Tensor& buffer) const {
   std::vector<std::pair<std::string, torch::Tensor>> parts;
-  for (const auto& [kind, buffer] : buffers) {
-    for (size_t p = 0; p < model->parameters().size(); ++p) {
-      parts.emplace_back(fmt::format("{}.{}", kind, model->parameters()[p].name), parameters.part(buffer, p));
-    }
-  }
+  for (size_t p = 0; p < model->parameters().size(); ++p)
+    parts.emplace_back(fmt::format("{}.{}", kind, model->parameters()[p].name), parameters.part(buffer, p));
   return parts;
 }
 
-void Trainer::State::restore(const Checkpoint& checkpoint) {
-  std::map<std::string, torch::Tensor> saved(checkpoint.tensors.tensors.begin(), checkpoint.tensors.tensors.end());
-  const auto parts = named_parts();
-  for (const auto& [name, part] : parts) {
-    const auto found = saved.find(name);
-    if (found == saved.end()) throw Error(fmt::format("it lacks '{}'", name));
-    if (found->second.sizes() != part.sizes() || found->second.dtype() != part.dtype()) {
-      throw Error(fmt::format("'{}' has another shape or type than the model's", name));
+void Trainer::State::check_fits(const Checkpoint& checkpoint) const {
+  const std::map<std::string, torch::Tensor> saved(checkpoint.tensors.tensors.begin(),
+                                                   checkpoint.tensors.tensors.end());
+  for (const char* kind : kinds) {
+    for (const auto& [name, part] : named_parts(kind, parameters.weights())) {
+      const auto found = saved.find(name);
+      if (found == saved.end()) throw Error(fmt::format("it lacks '{}'", name));
+      if (found->second.sizes() != part.sizes() || found->second.dtype() != part.dtype())
+        throw Error(fmt::format("'{}' has another shape or type than the model's", name));
     }
   }
-  for (const auto& [name, part] : parts) part.copy_(saved.at(name));
-  parameters.refresh_copies();
-  steps = checkpoint.step;
-  examples = checkpoint.examples;
 }
 
-void Trainer::save(const std::string& folder) const {
-  if (!state_->started.empty()) throw Error("a checkpoint before the reports of all steps are taken");
-  write_checkpoint(folder, state_->job.id(), {state_->steps, state_->examples, {state_->named_parts(), {}}});
+void Trainer::save(const std::string& folder) {
+  State& s = *state_;
+  if (!s.started.empty()) throw Error("a checkpoint before the reports of all steps are taken");
+  Checkpoint checkpoint{s.steps, s.examples, {}};
+  s.update.gather_weights();
+  const auto add = [&](const char* kind, torch::Tensor buffer) {
+    if (s.group.rank() != 0) return;
+    // What one kind lies in, the next one does, too.
+    if (s.group.size() > 1) buffer = buffer.to(torch::kCPU, /*non_blocking=*/false, /*copy=*/true);
+    for (auto& part : s.named_parts(kind, buffer)) checkpoint.tensors.tensors.push_back(std::move(part));
+  };
+  add(weight, s.parameters.weights());
+  add(first_moment, s.update.first_moments());
+  add(second_moment, s.update.second_moments());
+  if (s.group.rank() == 0) write_checkpoint(folder, s.job.id(), checkpoint);
 }
 
 std::string Trainer::load(const std::string& folder) {
   State& s = *state_;
   std::string found;
+  std::map<std::string, torch::Tensor> saved;
   if (s.group.rank() == 0) {
-    found = restore_newest_checkpoint(folder, s.job.id(), [&](const Checkpoint& checkpoint) { s.restore(checkpoint); });
+    found = restore_newest_checkpoint(folder, s.job.id(), [&](const Checkpoint& checkpoint) {
+      s.check_fits(checkpoint);
+      saved = {checkpoint.tensors.tensors.begin(), checkpoint.tensors.tensors.end()};
+      s.steps = checkpoint.step;
+      s.examples = checkpoint.examples;
+    });
   }
-  int64_t numbers[] = {s.steps, s.examples, static_cast<int64_t>(found.size())};
+  int64_t numbers[] = {s.steps, s.examples, static_cast<int64_t>(found.size()), saved.empty() ? 0 : 1};
   s.group.host.broadcast(numbers, std::size(numbers), ElementType::int64, 0);
   s.steps = numbers[0];
   s.examples = numbers[1];
   found.resize(static_cast<size_t>(numbers[2]));
   s.group.host.broadcast(found.data(), found.size(), ElementType::bytes, 0);
-  if (found.empty()) return found;
-  for (const torch::Tensor& buffer :
-       {s.parameters.weights(), s.optimizer.first_moments(), s.optimizer.second_moments()}) {
-    s.group.device.broadcast(buffer.data_ptr(), static_cast<size_t>(buffer.numel()), element_type(buffer), 0);
-  }
-  s.parameters.refresh_copies();
+  if (numbers[3] == 0) return found;
+  const auto bring = [&](const char* kind, const torch::Tensor& to) -> const torch::Tensor& {
+    if (s.group.rank() == 0)
+      for (const auto& [name, part] : s.named_parts(kind, to)) part.copy_(saved.at(name));
+    s.group.device.broadcast(to.data_ptr(), static_cast<size_t>(to.numel()), element_type(to), 0);
+    return to;
+  };
+  bring(weight, s.parameters.weights());
+  s.update.take_weights();
+  // A step's first pass writes the gradients anew.
+  s.update.take_first_moments(bring(first_moment, s.parameters.gradients()));
+  s.update.take_second_moments(bring(second_moment, s.parameters.gradients()));
   return found;
 }
 

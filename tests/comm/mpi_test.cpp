@@ -69,6 +69,29 @@ TEST(MpiCollective, SumsExactlyInEveryTypeAndSize) {
   EXPECT_EQ(collective.sum(collective.rank() + 1.0), 10.0);
 }
 
+TEST(MpiCollective, SumsAndGathersPartsExactly) {
+  const auto formed = group_of({0, 1, 2, 3}, "parts");
+  Collective& collective = formed->group().host;
+  const int rank = collective.rank();
+  for (const size_t count : {size_t{1}, size_t{129}, size_t{100003}}) {
+    std::vector<float> data(4 * count), part(count), all(4 * count), negative(4 * count);
+    for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<float>((i % 17) * (rank + 1));
+    collective.start_reduce_scatter_sum(data.data(), part.data(), count, ElementType::float32);
+    std::vector<float> opposite(count);
+    for (size_t i = 0; i < count; ++i) {
+      ASSERT_EQ(part[i], static_cast<float>((rank * count + i) % 17 * 10)) << i;
+      opposite[i] = -part[i];
+    }
+    collective.start_all_gather({{part.data(), all.data()}, {opposite.data(), negative.data()}}, count * sizeof(float),
+                                ElementType::bytes);
+    collective.join();
+    for (size_t i = 0; i < all.size(); ++i) {
+      ASSERT_EQ(all[i], static_cast<float>(i % 17 * 10)) << i;
+      ASSERT_EQ(negative[i], -all[i]) << i;
+    }
+  }
+}
+
 TEST(MpiCollective, BroadcastsFromAnyRoot) {
   const auto formed = group_of({0, 1, 2, 3}, "copies");
   for (int root = 0; root < 4; ++root) {

@@ -50,7 +50,7 @@ Shape mamba(const char* name, int hidden, int layers) {
 // Drawn on the GPU: initialise() draws on the host, for billions of weights too slowly.
 std::unique_ptr<Model> random_model(const Shape& shape) {
   auto model = make_model(shape.spec, shape.vocabulary, Precision::bf16, torch::kCUDA, ModelUse::inference);
-  for (const auto& [name, tensor] : model->parameters()) {
+  for (const auto& [name, tensor, computed] : model->parameters()) {
     const bool of_norm = name.find("norm") != std::string::npos && name.ends_with(".weight");
     of_norm ? tensor.fill_(1) : tensor.normal_(0, 0.02);
   }
@@ -69,7 +69,7 @@ Texts random_prompts(int64_t batch, int64_t vocabulary) {
 // The weights that a step reads: all, but of an embedding that is no output matrix a row for each token alone.
 double weight_bytes(const Model& model) {
   double bytes = 0;
-  for (const auto& [name, tensor] : model.parameters())
+  for (const auto& [name, tensor, computed] : model.parameters())
     if (name != "gpt_neox.embed_in.weight") bytes += static_cast<double>(tensor.nbytes());
   return bytes;
 }

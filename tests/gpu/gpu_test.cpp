@@ -114,8 +114,8 @@ TEST_P(OnGpu, RecordedPassesHaveTheBitsOfOthers) {
     int sums[2] = {};
     for (const bool recorded : {false, true}) {
       const auto model = make_model(job.model, vocabulary_size(job.task), precision, torch::kCUDA, 3);
-      FlatParameters parameters(*model);
-      GradientReducer reducer(parameters.gradients(), group.device, /*bucket_bytes=*/1 << 16);
+      FlatParameters parameters(*model, group.size(), /*bucket_bytes=*/1 << 16);
+      GradientReducer reducer(parameters.layout(), parameters.gradients(), group.device);
       const auto passes = make_passes(torch::Device(torch::kCUDA, 0), recorded);
       const auto complete = [&](const torch::Tensor& from) {
         const torch::Tensor& gradient = parameters.gradient_of(from);
@@ -139,8 +139,10 @@ TEST_P(OnGpu, RecordedPassesHaveTheBitsOfOthers) {
             parameters.accumulate_gradients(/*first=*/!last, [&] { sum.backward(); });
           });
         }
+        reducer.complete();
         reducer.finish();
-        gradients[recorded].push_back(parameters.gradients().clone());
+        gradients[recorded].push_back(parameters.gradients().narrow(0, 0, parameters.layout().common).clone());
+        gradients[recorded].push_back(reducer.shares().clone());
       }
       EXPECT_EQ(passes->recorded(), recorded ? 2U : 0U);
     }
@@ -316,17 +318,24 @@ class TimedCollective final : public Collective {
   }
   bool overlaps() const override { return overlaps_; }
   void start_all_reduce_sum(void* data, size_t count, ElementType type) override {
+    nccl_.start_all_reduce_sum(data, count, type);
+  }
+  void start_reduce_scatter_sum(void* data, void* part, size_t count, ElementType type) override {
     if (sums++ == 0) {
       cudaEventRecord(ready_, nullptr);
       cudaStreamWaitEvent(nccl_.stream(), ready_);
       cudaEventRecord(begun_, nccl_.stream());
     }
-    nccl_.start_all_reduce_sum(data, count, type);
+    nccl_.start_reduce_scatter_sum(data, part, count, type);
+  }
+  void start_all_gather(const std::vector<Gather>& of, size_t count, ElementType type) override {
+    nccl_.start_all_gather(of, count, type);
   }
   void join() override {
-    cudaEventRecord(computed_, nullptr);
+    if (joins++ == 0) cudaEventRecord(computed_, nullptr);  // that for the gradients' sums
     nccl_.join();
   }
+  void finish() override { nccl_.finish(); }
   void wait(const std::function<bool()>& done, const char* what) override { nccl_.wait(done, what); }
 
   // Milliseconds that the backward pass went on after the first sum began.
@@ -336,7 +345,7 @@ class TimedCollective final : public Collective {
     EXPECT_EQ(cudaEventElapsedTime(&milliseconds, begun_, computed_), cudaSuccess);
     return milliseconds;
   }
-  int sums = 0;
+  int sums = 0, joins = 0;  // of a step
 
  private:
   NcclCollective& nccl_;
@@ -357,15 +366,36 @@ TEST(GradientReducer, SumsBesideTheBackwardPass) {
     Trainer trainer(job, torch::kCUDA, {formed->group().host, device});
     Trainer other(job, torch::kCUDA, {formed->group().host, afterwards});
     for (int step = 0; step < 5; ++step) {
-      device.sums = 0;
+      device.sums = device.joins = 0;
       EXPECT_EQ(trainer.step().loss, other.step().loss) << step;
     }
     EXPECT_EQ(trainer.captured_passes(), 1U);
-    EXPECT_GE(device.sums, 3 + 1);  // buckets, and the loss
+    EXPECT_GE(device.sums, 3);
     EXPECT_GT(device.overlapped(), 0);
     if (device.rank() == 0)
       std::printf("%s: %d sums; the first began %.2f ms before the backward pass ended\n",
                   std::string(name_of(architecture)).c_str(), device.sums, device.overlapped());
+  }
+}
+
+TEST(NcclCollective, SumsAndGathersPartsExactly) {
+  const auto formed = group_of_all_workers("parts");
+  Collective& device = formed->group().device;
+  const int ranks = device.size();
+  for (const int64_t count : {1, 129, 100003}) {
+    const torch::Tensor base = torch::arange(ranks * count, torch::kCUDA).remainder(17).to(torch::kFloat32);
+    const torch::Tensor data = base * (device.rank() + 1), sum = base * (ranks * (ranks + 1) / 2);
+    torch::Tensor part = ranks == 1 ? data : torch::zeros({count}, data.options());
+    device.start_reduce_scatter_sum(data.data_ptr(), part.data_ptr(), count, ElementType::float32);
+    device.join();
+    EXPECT_TRUE(torch::equal(part, sum.narrow(0, device.rank() * count, count))) << count;
+    torch::Tensor all = torch::zeros_like(base), twice = torch::zeros_like(base);
+    const torch::Tensor doubled = 2 * part;
+    device.start_all_gather({{part.data_ptr(), all.data_ptr()}, {doubled.data_ptr(), twice.data_ptr()}},
+                            count * part.element_size(), ElementType::bytes);
+    device.finish();
+    EXPECT_TRUE(torch::equal(all, sum)) << count;
+    EXPECT_TRUE(torch::equal(twice, 2 * sum)) << count;
   }
 }
 

@@ -1,5 +1,7 @@
 """The tables of what scaling.py measured: efficiencies, sums, and the goals."""
 
+from dataclasses import dataclass
+
 MARKER = "scaling"  # of the page
 GOAL_EFFICIENCY, GOAL_GPUS, GOAL_ROWS = 0.9, 8, 512  # of one job
 GOAL_JOBS = 0.97  # of a sweep, for each GPU
@@ -16,17 +18,38 @@ def weak_efficiency(times: dict, model: str, gpus: int, rows: int) -> float | No
     return one / all_of_them if one and all_of_them else None
 
 
-def hidden_share(times: dict, model: str, gpus: int, batch: int, sums: float | None) -> float | None:
-    """Of the all-reduces, whose time alone is `sums` milliseconds: what a step takes no longer than on one GPU that has
-    one GPU's part of the batch."""
+@dataclass(frozen=True)
+class Exchange:
+    """Of a step's gradients and weights among ranks, milliseconds: what the collectives take alone, and what AdamW
+    takes less of a share than of all."""
+    alone: float
+    saved: float
+
+
+def hidden_share(times: dict, model: str, gpus: int, batch: int, exchange: Exchange | None) -> float | None:
+    """Of the collectives: what a step takes no longer than on one GPU that has one GPU's part of the batch."""
     one, all_of_them = times.get((model, 1, batch / gpus)), times.get((model, gpus, batch))
-    return 1 - (all_of_them - one) / sums if one and all_of_them and sums else None
+    if not (one and all_of_them and exchange):
+        return None
+    return 1 - (all_of_them - (one - exchange.saved)) / exchange.alone
 
 
-def milliseconds_of_sums(sums: list[dict], gpus: int, parameters: int) -> float | None:
-    """Of float32 gradients, at the rate of the largest sum that was timed."""
-    largest = max((row for row in sums if row["ranks"] == gpus), key=lambda row: row["bytes"], default=None)
-    return largest and 4 * parameters / largest["bytes"] * 1e-3 * largest["microseconds"]
+def milliseconds_of(sums: list[dict], operation: str, gpus: int, size: int) -> float | None:
+    """At the rate of the most bytes that were timed."""
+    of = [row for row in sums if (row["operation"], row["ranks"]) == (operation, gpus)]
+    largest = max(of, key=lambda row: row["bytes"], default=None)
+    return largest and size / largest["bytes"] * 1e-3 * largest["microseconds"]
+
+
+def exchange_of(sums: list[dict], gpus: int, parameters: int) -> Exchange | None:
+    """Of float32 gradients and bf16 weights."""
+    found = [milliseconds_of(sums, "reduce-scatter", gpus, 4 * parameters),
+             milliseconds_of(sums, "all-gather", gpus, 2 * parameters),
+             milliseconds_of(sums, "AdamW", 1, 4 * parameters), milliseconds_of(sums, "AdamW", gpus, 4 * parameters)]
+    if None in found:
+        return None
+    reduce_scatter, all_gather, of_all, of_share = found
+    return Exchange(reduce_scatter + all_gather, of_all - of_share)
 
 
 def over(texts) -> str:
@@ -47,10 +70,10 @@ def steps_table(rows: list[dict], sums: list[dict]) -> list[str]:
     counts = sorted({row["gpus"] for row in rows})
     strong = sorted({row["batch"] for row in rows if row["strong"]})
     each = min(strong)  # rows of each GPU, under weak scaling
-    lines = [f"| one job on {over(map(str, counts))} GPUs | ms a step | efficiency | all-reduces alone, ms | of them "
-             f"hidden | goal | |", "|---|---|---|---|---|---|---|"]
+    lines = [f"| one job on {over(map(str, counts))} GPUs | ms a step | efficiency | sums and gathers alone, "
+             f"ms | of them hidden | goal | |", "|---|---|---|---|---|---|---|"]
     for model, size in sorted(parameters.items(), reverse=True):
-        alone = {n: milliseconds_of_sums(sums, n, size) for n in counts}
+        exchanges = {n: exchange_of(sums, n, size) for n in counts}
         for rows_of_step, weak in [*((batch, False) for batch in strong), (each, True)]:
             batches = {n: rows_of_step * (n if weak else 1) for n in counts}
             found = [(weak_efficiency if weak else efficiency)(times, model, n, rows_of_step) for n in counts]
@@ -59,19 +82,25 @@ def steps_table(rows: list[dict], sums: list[dict]) -> list[str]:
             lines.append("| " + " | ".join([
                 f"{model}, {rows_of_step} rows{' a GPU' if weak else ''}",
                 over(number(times.get((model, n, batches[n]))) for n in counts), over(map(number, found)),
-                over(number(alone[n]) for n in counts[1:]),
-                over(number(hidden_share(times, model, n, batches[n], alone[n])) for n in counts[1:]),
+                over(number(exchanges[n] and exchanges[n].alone) for n in counts[1:]),
+                over(number(hidden_share(times, model, n, batches[n], exchanges[n])) for n in counts[1:]),
                 f">= {GOAL_EFFICIENCY:.2f} on {GOAL_GPUS}" if goal else "", met if goal else ""]) + " |")
     return lines
 
 
 def sums_table(rows: list[dict]) -> list[str]:
-    counts = sorted({row["ranks"] for row in rows})
-    lines = [f"| all-reduce on {over(map(str, counts))} GPUs | microseconds | bus, GB/s |", "|---|---|---|"]
-    for size in sorted({row["bytes"] for row in rows}):
-        of_size = sorted((row for row in rows if row["bytes"] == size), key=lambda row: row["ranks"])
-        lines.append(f"| {size / 1e6:.1f} MB | {over(number(row['microseconds'], 0) for row in of_size)} "
-                     f"| {over(number(1e-9 * row['bus_bytes_per_second'], 0) for row in of_size)} |")
+    found = {(row["operation"], row["bytes"], row["ranks"]): row for row in rows}
+    counts = sorted({row["ranks"] for row in rows if row["operation"] != "AdamW"})
+    lines = [f"| on {over(map(str, counts))} GPUs | microseconds | bus, GB/s |", "|---|---|---|"]
+    for operation, size in sorted({(operation, size) for operation, size, _ in found if operation != "AdamW"}):
+        of = [found.get((operation, size, n)) for n in counts]
+        times = [number(row and row["microseconds"], 0) for row in of]
+        rates = [number(row and 1e-9 * row["bus_bytes_per_second"], 0) for row in of]
+        lines.append(f"| {operation} of {1e-6 * size:.1f} MB | {over(times)} | {over(rates)} |")
+    for size in sorted({size for operation, size, _ in found if operation == "AdamW"}):
+        times = {n: found.get(("AdamW", size, n), {}).get("microseconds") for n in [1, *counts]}
+        lines.append(f"| AdamW of a rank's share of {1e-6 * size:.1f} MB of gradients; of all of them "
+                     f"{number(times[1], 0)} | {over(number(times[n], 0) for n in counts)} | |")
     return lines
 
 

@@ -9,7 +9,7 @@ import numpy
 import pytest
 import scaling
 from pages import replaced
-from scaling_table import MARKER, efficiency, hidden_share, milliseconds_of_sums, tables, weak_efficiency
+from scaling_table import MARKER, Exchange, efficiency, exchange_of, hidden_share, tables, weak_efficiency
 
 TRAINING = [("job", "i4"), ("try", "i4"), ("step", "i8"), ("loss", "f8"), ("tokens_per_second", "f8"), ("valid", "u1")]
 EVENTS = [("job", "i4"), ("time", "f8"), ("state", "S16"), ("valid", "u1")]
@@ -38,9 +38,13 @@ def step(gpus: int, batch: int, milliseconds: float, strong: bool = True) -> dic
             "milliseconds": milliseconds}
 
 
-def all_reduce(ranks: int, size: int, microseconds: float) -> dict:
-    return {"bytes": size, "ranks": ranks, "microseconds": microseconds,
-            "bus_bytes_per_second": 2 * (ranks - 1) / ranks * size / microseconds * 1e6}
+def collective(operation: str, ranks: int, size: int, microseconds: float) -> dict:
+    return {"operation": operation, "bytes": size, "ranks": ranks, "microseconds": microseconds,
+            "bus_bytes_per_second": (ranks - 1) / ranks * size / microseconds * 1e6}
+
+
+def adamw(ranks: int, microseconds: float) -> dict:
+    return {"operation": "AdamW", "bytes": 6 * 10**8, "ranks": ranks, "microseconds": microseconds}
 
 
 def test_the_counts_of_gpus_are_powers_of_two(tmp_path):
@@ -164,32 +168,40 @@ def test_efficiency_is_of_the_time_of_one_gpu():
 
 
 def test_what_is_hidden_is_what_a_step_is_no_longer_for():
-    assert hidden_share(TIMES, "rope", 8, 512, sums=4) == pytest.approx(1 - (32 - 30) / 4)
-    assert hidden_share(TIMES, "rope", 8, 64, sums=4) == pytest.approx(1 - (7 - 6) / 4)
-    assert hidden_share(TIMES, "rope", 8, 512, sums=None) is None
-    assert hidden_share(TIMES | {("rope", 2, 64): 17}, "rope", 2, 64, sums=4) is None  # 32 rows on one GPU
+    assert hidden_share(TIMES, "rope", 8, 512, Exchange(alone=4, saved=0)) == pytest.approx(1 - (32 - 30) / 4)
+    assert hidden_share(TIMES, "rope", 8, 64, Exchange(alone=4, saved=1)) == pytest.approx(1 - (7 - (6 - 1)) / 4)
+    assert hidden_share(TIMES, "rope", 8, 512, None) is None
+    alone = Exchange(4, 1)
+    assert hidden_share(TIMES | {("rope", 2, 64): 17}, "rope", 2, 64, alone) is None  # 32 rows on one GPU
 
 
-def test_sums_of_a_model_go_at_the_rate_of_the_largest():
-    sums = [all_reduce(8, 10**6, 900), all_reduce(8, 3 * 10**8, 2000), all_reduce(2, 3 * 10**8, 9000)]
-    assert milliseconds_of_sums(sums, 8, 150_000_000) == pytest.approx(4)
-    assert milliseconds_of_sums(sums, 4, 150_000_000) is None
+def test_an_exchange_goes_at_the_rate_of_the_largest():
+    assert exchange_of(SUMS, 8, 150_000_000) == Exchange(pytest.approx(2.5 + 1.5), pytest.approx(1.2 - 0.2))
+    assert exchange_of(SUMS, 8, 75_000_000) == Exchange(pytest.approx(2), pytest.approx(0.5))
+    assert exchange_of(SUMS, 4, 150_000_000) is None
+    assert exchange_of(SUMS[:-1], 8, 150_000_000) is None
 
 
 STEPS = [step(1, 8, 6, strong=False), step(1, 64, 30), step(1, 512, 240), step(8, 64, 7), step(8, 512, 32)]
-SUMS = [all_reduce(8, 6 * 10**8, 4000)]
+SUMS = [collective("reduce-scatter", 8, 10**6, 900), collective("reduce-scatter", 8, 6 * 10**8, 2500),
+        collective("reduce-scatter", 2, 6 * 10**8, 9000), collective("all-gather", 8, 3 * 10**8, 1500), adamw(1, 1200),
+        adamw(8, 200)]
 
 
-@pytest.mark.parametrize("time, said", [(32, "0.94 | 4.00 | 0.50 | >= 0.90 on 8 | met |"),
-                                        (34, "0.88 | 4.00 | 0.00 | >= 0.90 on 8 | not met |")])
+@pytest.mark.parametrize("time, said", [(32, "0.94 | 4.00 | 0.25 | >= 0.90 on 8 | met |"),
+                                        (34, "0.88 | 4.00 | -0.25 | >= 0.90 on 8 | not met |")])
 def test_a_line_for_each_batch_of_strong_scaling_and_one_for_weak(time, said):
     lines = tables({"steps": part(*STEPS[:-1], step(8, 512, time)), "sums": part(*SUMS)}).splitlines()
     assert lines[0] == "2026-01-02, 8 x NVIDIA H100; NCCL 2.28.9, driver 580."
     assert lines[2].startswith("| one job on 1 / 8 GPUs | ms a step | efficiency |")
-    assert lines[4] == "| rope, 64 rows | 30.00 / 7.00 | 1.00 / 0.54 | 4.00 | 0.75 |  |  |"
+    assert lines[4] == "| rope, 64 rows | 30.00 / 7.00 | 1.00 / 0.54 | 4.00 | 0.50 |  |  |"
     assert lines[5] == f"| rope, 512 rows | 240.00 / {time}.00 | 1.00 / {said}"
     assert lines[6].startswith(f"| rope, 64 rows a GPU | 30.00 / {time}.00 | 1.00 / ")
-    assert lines[-1] == "| 600.0 MB | 4000 | 262 |"
+    assert lines[8:] == [
+        "| on 2 / 8 GPUs | microseconds | bus, GB/s |", "|---|---|---|",
+        "| all-gather of 300.0 MB | - / 1500 | - / 175 |",
+        "| reduce-scatter of 1.0 MB | - / 900 | - / 1 |", "| reduce-scatter of 600.0 MB | 9000 / 2500 | 33 / 210 |",
+        "| AdamW of a rank's share of 600.0 MB of gradients; of all of them 1200 | - / 200 | |"]
 
 
 def test_on_fewer_gpus_the_goal_is_not_measured_and_what_failed_has_no_time():

@@ -56,7 +56,7 @@ inline std::string save_tiny(const std::string& folder, Architecture architectur
 
 // Layers so loud that what is written depends on the whole prompt; Mamba's read the past alone, and forget slowly.
 inline void as_drawn(Model& model) {
-  for (const auto& [name, weight] : model.parameters()) {
+  for (const auto& [name, weight, computed] : model.parameters()) {
     if (name.find(".layers.") != std::string::npos && name.ends_with(".weight")) weight.mul_(8);
     if (name.ends_with(".out_proj.weight")) weight.mul_(100);
     if (name.ends_with(".mixer.D") || name.ends_with(".dt_proj.weight")) weight.zero_();

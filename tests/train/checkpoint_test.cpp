@@ -95,6 +95,32 @@ TEST_F(CheckpointTest, EveryRankTakesItOver) {
   });
 }
 
+// Each rank has a share of what is in it; other numbers of ranks go on from there.
+TEST_F(CheckpointTest, OfAGroupIsThatOfOneRank) {
+  for (const Precision precision : {Precision::float32, Precision::bf16}) {
+    const TemporaryFolder folder;
+    const Job job = tiny_job(Architecture::mamba, precision);
+    std::vector<double> losses;
+    ThreadGroup::run(3, [&](Group group) {
+      Trainer saved(job, torch::kCPU, group);
+      for (int step = 0; step < 4; ++step) saved.step();
+      saved.save(folder.path());
+      for (int step = 0; step < 3; ++step) {
+        const double loss = saved.step().loss;
+        if (group.rank() == 0) losses.push_back(loss);
+      }
+    });
+    const double tolerance = precision == Precision::bf16 ? 0.01 : 1e-5;
+    for (const int ranks : {1, 2}) {
+      ThreadGroup::run(ranks, [&](Group group) {
+        Trainer resumed(job, torch::kCPU, group);
+        EXPECT_EQ(resumed.load(folder.path()), "step 4 from step-4.safetensors");
+        for (const double loss : losses) EXPECT_NEAR(resumed.step().loss, loss, tolerance * loss) << ranks;
+      });
+    }
+  }
+}
+
 TEST_F(CheckpointTest, AnEmptyOrMissingFolderHasNone) {
   Trainer fresh = trainer(job_);
   EXPECT_EQ(fresh.load(folder_.path()), "");

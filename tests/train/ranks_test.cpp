@@ -5,7 +5,7 @@
 
 #include "tasks/batch.h"
 #include "train/compare_ranks.h"
-#include "train/gradient_reducer.h"
+#include "train/shared_update.h"
 #include "train/thread_group.h"
 #include "train/tiny_job.h"
 
@@ -88,14 +88,17 @@ TEST(RankWeights, AreTheSameBitsOnEveryRank) {
   }
 }
 
-TEST(StopVote, OfOneRankReachesAllInTheSameStep) {
+TEST(Votes, OfOneRankReachAllInTheSameStep) {
   const Job job = tiny_job(Architecture::rope, Precision::float32);
   ThreadGroup::run(3, [&](Group group) {
     Trainer trainer(job, torch::kCPU, group);
-    EXPECT_FALSE(trainer.step().stop_voted);
-    EXPECT_TRUE(trainer.step(group.rank() == 2).stop_voted);
-    EXPECT_EQ(trainer.steps_done(), 2);
-    EXPECT_FALSE(trainer.step().stop_voted);
+    EXPECT_FALSE(trainer.start_step().stop);
+    const Votes votes = trainer.start_step({.stop = group.rank() == 2, .save = false});
+    EXPECT_TRUE(votes.stop);
+    EXPECT_FALSE(votes.save);
+    EXPECT_TRUE(trainer.start_step({.stop = false, .save = group.rank() == 0}).save);
+    EXPECT_EQ(trainer.steps_done(), 3);
+    EXPECT_FALSE(trainer.start_step().stop);
   });
 }
 
@@ -114,14 +117,18 @@ TEST(NotFiniteLoss, OfOneRankIsThrownByAll) {
 
 // Small integers that differ by rank and place: their float sums are exact.
 TEST(GradientReducer, SumsEveryElementOfEveryBucket) {
-  constexpr int64_t size = 1000;
   constexpr int ranks = 3;
   for (const auto dtype : {torch::kFloat32, torch::kFloat64}) {
-    for (const int64_t bucket_bytes : {64, 1000, 1 << 20}) {
+    for (const auto& [buckets, bucket] : {std::pair{1, 300}, std::pair{4, 6}, std::pair{100, 3}}) {
+      const FlatLayout layout{.common = 17, .buckets = buckets, .bucket = bucket, .ranks = ranks};
+      const torch::Tensor one = torch::arange(layout.size(), dtype), sums = one * (1 + 2 + 3);
       ThreadGroup::run(ranks, [&](Group group) {
-        torch::Tensor gradients = torch::arange(size, dtype) * (group.rank() + 1);
-        GradientReducer(gradients, group.device, bucket_bytes).finish();
-        EXPECT_TRUE(torch::equal(gradients, torch::arange(size, dtype) * (1 + 2 + 3)));
+        const torch::Tensor gradients = one * (group.rank() + 1);
+        GradientReducer reducer(layout, gradients, group.device);
+        reducer.complete();
+        reducer.finish();
+        EXPECT_TRUE(torch::equal(gradients.narrow(0, 0, 17), sums.narrow(0, 0, 17)));
+        EXPECT_TRUE(torch::equal(reducer.shares(), layout.shares(sums).select(1, group.rank()).flatten()));
       });
     }
   }
@@ -135,33 +142,37 @@ class NotedCollective final : public Collective {
   void all_reduce_sum(void*, size_t, ElementType) override { ADD_FAILURE() << "a sum that is waited for"; }
   void broadcast(void*, size_t, ElementType, int) override {}
   bool overlaps() const override { return true; }
-  void start_all_reduce_sum(void* data, size_t count, ElementType) override {
-    sums.emplace_back(static_cast<float*>(data), count);
+  void start_all_reduce_sum(void* data, size_t count, ElementType) override { sums.emplace_back(data, count); }
+  void start_reduce_scatter_sum(void* data, void*, size_t count, ElementType) override {
+    sums.emplace_back(data, count);
   }
+  void start_all_gather(const std::vector<Gather>&, size_t, ElementType) override {}
   void join() override { ++joins; }
 
-  std::vector<std::pair<float*, size_t>> sums;
+  using Sums = std::vector<std::pair<void*, size_t>>;
+  Sums sums;
   int joins = 0;
 };
 
 TEST(GradientReducer, BeginsEachBucketOnceWhatItHoldsIsComplete) {
   NotedCollective device;
-  const torch::Tensor gradients = torch::zeros({100});
-  auto* begin = gradients.data_ptr<float>();
-  GradientReducer reducer(gradients, device, 30 * sizeof(float));  // 30, 30, 30 and 10
+  const FlatLayout layout{.common = 10, .buckets = 3, .bucket = 30, .ranks = 2};
+  const torch::Tensor gradients = torch::zeros({layout.size()});
+  auto* const begin = gradients.data_ptr<float>();
+  GradientReducer reducer(layout, gradients, device);
   for (int step = 0; step < 2; ++step) {
     device.sums.clear();
     reducer.complete_from(gradients.narrow(0, 95, 5));
     EXPECT_TRUE(device.sums.empty());
-    EXPECT_TRUE(reducer.begins_from(gradients.narrow(0, 60, 7)));
-    reducer.complete_from(gradients.narrow(0, 60, 7));
-    using Sums = std::vector<std::pair<float*, size_t>>;
-    EXPECT_EQ(device.sums, (Sums{{begin + 90, 10}, {begin + 60, 30}}));
-    EXPECT_FALSE(reducer.begins_from(gradients.narrow(0, 31, 1)));
-    reducer.complete_from(gradients.narrow(0, 31, 1));
-    EXPECT_EQ(device.sums.size(), 2U);
+    EXPECT_TRUE(reducer.begins_from(gradients.narrow(0, 40, 7)));
+    reducer.complete_from(gradients.narrow(0, 40, 7));
+    using Sums = NotedCollective::Sums;
+    EXPECT_EQ(device.sums, (Sums{{begin + 70, 15}, {begin + 40, 15}}));
+    EXPECT_FALSE(reducer.begins_from(gradients.narrow(0, 11, 1)));
+    EXPECT_THROW(reducer.complete_from(gradients.narrow(0, 9, 1)), std::logic_error);
+    reducer.complete();
+    EXPECT_EQ(device.sums, (Sums{{begin + 70, 15}, {begin + 40, 15}, {begin + 10, 15}, {begin, 10}}));
     reducer.finish();
-    EXPECT_EQ(device.sums, (Sums{{begin + 90, 10}, {begin + 60, 30}, {begin + 30, 30}, {begin, 30}}));
     EXPECT_EQ(device.joins, step + 1);
   }
 }
@@ -172,10 +183,91 @@ TEST(SumsOfAStep, ThatOfTheLossIsTheLast) {
   NotedCollective device;
   Trainer trainer(tiny_job(Architecture::rope, Precision::float32), torch::kCPU, {host, device});
   trainer.step();
-  ASSERT_EQ(device.sums.size(), 2U);
-  EXPECT_GT(device.sums[0].second, 1U);
-  EXPECT_EQ(device.sums[1].second, 1U);
+  ASSERT_EQ(device.sums.size(), 3U);  // a bucket, what every rank sums, the loss
+  EXPECT_GT(device.sums[0].second, device.sums[1].second);
+  EXPECT_GT(device.sums[1].second, 1U);
+  EXPECT_EQ(device.sums[2].second, 1U);
 }
+
+// What is not drawn from a model: any gradients, in more buckets than one.
+class SharedUpdates : public testing::TestWithParam<Precision> {
+ protected:
+  std::unique_ptr<Model> made() const {
+    return make_model(job.model, vocabulary_size(job.task), job.train.precision, torch::kCPU, 3);
+  }
+  // Of step t and a rank.
+  static void draw(const FlatParameters& parameters, int64_t t, int rank) {
+    for (size_t p = 0; p < parameters.count(); ++p) {
+      const torch::Tensor part = parameters.part(parameters.gradients(), p);
+      const torch::Tensor values =
+          torch::arange(part.numel(), torch::kFloat64) * (t + 1) + 7 * rank + static_cast<double>(p);
+      part.copy_(values.sin().view_as(part));
+    }
+  }
+  static AdamWStep step_of(int64_t t) { return {1e-2, t + 1, /*divisor=*/3, /*limit=*/0.5}; }
+  static constexpr int ranks = 3, steps = 4;
+  static constexpr double weight_decay = 0.1;
+
+  static Job wider(Job job) {
+    job.model.hidden_size = 32;
+    return job;
+  }
+
+  const Job job = wider(tiny_job(Architecture::rope, GetParam()));
+};
+
+TEST_P(SharedUpdates, AreThoseOfOneRank) {
+  const auto reference_model = made();
+  FlatParameters reference(*reference_model);
+  SoloCollective solo;
+  SharedUpdate whole(reference, weight_decay, solo);
+  for (int64_t t = 0; t < steps; ++t) {
+    torch::Tensor sum = torch::zeros_like(reference.gradients());
+    for (int rank = 0; rank < ranks; ++rank) {
+      draw(reference, t, rank);
+      sum += reference.gradients();
+    }
+    reference.gradients().copy_(sum);
+    whole.reducer().complete();
+    whole.reducer().finish();
+    whole.update(step_of(t), whole.squared_gradient_norm());
+  }
+  const auto near = [](const torch::Tensor& a, const torch::Tensor& b) {
+    return (a - b).abs().max().item<double>() <= 1e-5 * b.abs().max().item<double>();
+  };
+  ThreadGroup::run(ranks, [&](Group group) {
+    const auto model = made();
+    FlatParameters parameters(*model, ranks, /*bucket_bytes=*/1 << 14);
+    EXPECT_GT(parameters.layout().buckets, 2);
+    SharedUpdate update(parameters, weight_decay, group.device);
+    for (int64_t t = 0; t < steps; ++t) {
+      draw(parameters, t, group.rank());
+      update.reducer().complete();
+      update.reducer().finish();
+      const torch::Tensor squares = update.squared_gradient_norm();
+      EXPECT_GT(squares.item<double>(), 0);
+      update.update(step_of(t), squares);
+    }
+    update.gather_weights();
+    const auto part = [&](const torch::Tensor& buffer, size_t p) { return parameters.part(buffer, p).clone(); };
+    for (size_t p = 0; p < parameters.count(); ++p) {
+      const torch::Tensor weight = part(parameters.weights(), p);
+      EXPECT_TRUE(near(weight, reference.part(reference.weights(), p))) << p;
+      if (!parameters.copies().defined()) continue;
+      EXPECT_TRUE(torch::equal(part(parameters.copies(), p), weight.to(torch::kBFloat16))) << p;
+    }
+    for (const bool second : {false, true}) {
+      const torch::Tensor moments = second ? update.second_moments() : update.first_moments();
+      const torch::Tensor expected = second ? whole.second_moments() : whole.first_moments();
+      for (size_t p = 0; p < parameters.count(); ++p)
+        EXPECT_TRUE(near(part(moments, p), reference.part(expected, p))) << p << second;
+    }
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Precisions, SharedUpdates,
+                         testing::Values(Precision::float32, Precision::float64, Precision::bf16),
+                         [](const auto& of) { return std::string(name_of(of.param)); });
 
 // The gradients of a model's parameters, as they are when it says that those from one on are complete.
 TEST(GradientsComplete, AreSaidOnlyWhenTheyAre) {

@@ -60,6 +60,25 @@ class ThreadGroup {
       group_.meet();
     }
 
+    void start_reduce_scatter_sum(void* data, void* part, size_t count, ElementType type) override {
+      group_.offer(rank_, {data, count * group_.offers_.size(), type});
+      if (rank_ == 0) group_.add_up();
+      group_.meet();
+      const size_t bytes = count * bytes_of(type);
+      std::memcpy(part, group_.sum_.data() + static_cast<size_t>(rank_) * bytes, bytes);
+      group_.meet();
+    }
+
+    void start_all_gather(const std::vector<Gather>& of, size_t count, ElementType type) override {
+      const size_t bytes = count * bytes_of(type);
+      for (const auto& [part, all] : of) {
+        group_.offer(rank_, {const_cast<void*>(part), count, type});
+        for (size_t rank = 0; rank < group_.offers_.size(); ++rank)
+          std::memcpy(static_cast<char*>(all) + rank * bytes, group_.offers_[rank].data, bytes);
+        group_.meet();
+      }
+    }
+
    private:
     ThreadGroup& group_;
     int rank_;

@@ -89,7 +89,6 @@ TEST_F(TrainerTest, ReportsWhatWasSeen) {
     EXPECT_EQ(report.step, step + 1);
     EXPECT_EQ(report.examples, examples);
     EXPECT_EQ(report.tokens, 8 * 23);
-    EXPECT_FALSE(report.stop_voted);
   }
   EXPECT_EQ(trained.examples_done(), examples);
 }
