@@ -31,7 +31,7 @@ struct FlatLayout {
 
 class FlatParameters {
  public:
-  static constexpr int64_t default_bucket_bytes = 64 << 20;
+  static constexpr int64_t default_bucket_bytes = 128 << 20;
 
   // Moves the model's weights into one buffer: each Parameter's tensor stays the same object and becomes a view of it,
   // and its gradient a view of the gradient buffer, which holds zeros.

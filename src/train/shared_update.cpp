@@ -22,13 +22,15 @@ SharedUpdate::SharedUpdate(FlatParameters& parameters, double weight_decay, Coll
   add_region(shares, reducer_.shares(), copies.defined() ? torch::zeros_like(shares, copies.options()) : copies);
 }
 
-torch::Tensor SharedUpdate::squared_gradient_norm() {
-  torch::Tensor squares = squared_norm(regions_.back().gradients);
-  if (alone()) return squares;
-  device_.start_all_reduce_sum(squares.data_ptr(), 1, ElementType::float64);
+torch::Tensor SharedUpdate::sums(const torch::Tensor& loss) {
+  const torch::Tensor sums = torch::stack({loss, squared_norm(regions_.back().gradients)});
+  if (alone()) return sums;
+  // Together: a small sum takes as long as its way over the ranks.
+  device_.start_all_reduce_sum(sums.data_ptr(), 2, ElementType::float64);
   const torch::Tensor of_common = squared_norm(regions_.front().gradients);
   device_.join();
-  return squares + of_common;
+  sums[1] += of_common;
+  return sums;
 }
 
 void SharedUpdate::update(const AdamWStep& step, const torch::Tensor& squared_norm) {

@@ -23,9 +23,10 @@ class SharedUpdate {
 
   GradientReducer& reducer() { return reducer_; }
 
-  // Of all gradients, when the reducer has finished: () float64. Throws PeerLost.
-  torch::Tensor squared_gradient_norm();
-  // squared_norm: that. On return what follows sees what passes read of all weights. Throws PeerLost.
+  // When the reducer has finished: (2) float64, of all ranks, the sum of `loss` (() float64) and that of the gradients'
+  // squares. Throws PeerLost.
+  torch::Tensor sums(const torch::Tensor& loss);
+  // squared_norm: the second of those. On return what follows sees what passes read of all weights. Throws PeerLost.
   void update(const AdamWStep& step, const torch::Tensor& squared_norm);
 
   // Brings all weights into the parameters' buffer. Waits; throws PeerLost.

@@ -50,7 +50,7 @@ constexpr const char* kinds[] = {weight, first_moment, second_moment};
 struct StartedStep {
   StepReport report;  // but for loss and grad_norm
   double answer_tokens = 0;
-  torch::Tensor sums;  // (2) float64, on the host: of the losses, and of the gradients' squares
+  torch::Tensor sums;  // SharedUpdate::sums(), on the host
   std::optional<c10::Event> ended;
 };
 
@@ -77,7 +77,7 @@ struct Trainer::State {
   void pass(const Batch& batch, bool first, bool last);
   void pass_over(const TrainingInputs& inputs, bool first, ForwardContext context);
   // Begins to bring a step's sums to the host.
-  void remember(const StepReport& report, double answer_tokens, const torch::Tensor& squared_norm);
+  void remember(const StepReport& report, double answer_tokens, const torch::Tensor& sums);
   StepReport finish(const StartedStep& step) const;
 
   // A buffer's parameters by name, as a checkpoint has them. `kind`: weight, first_moment, second_moment.
@@ -127,13 +127,11 @@ Votes Trainer::start_step(const Votes& own) {
   report.learning_rate = learning_rate(train, s.steps);
 
   s.accumulate_gradients(batches);
-  // The loss comes last: a rank whose last rows hold no answers begins no sum before.
   s.update.reducer().complete();
-  s.group.device.start_all_reduce_sum(s.loss.data_ptr(), 1, ElementType::float64);
   s.update.reducer().finish();
-  const torch::Tensor squared_norm = s.update.squared_gradient_norm();
-  s.remember(report, counts.answer_tokens, squared_norm);
-  s.update.update({report.learning_rate, report.step, counts.answer_tokens, train.gradient_clip}, squared_norm);
+  const torch::Tensor sums = s.update.sums(s.loss);
+  s.remember(report, counts.answer_tokens, sums);
+  s.update.update({report.learning_rate, report.step, counts.answer_tokens, train.gradient_clip}, sums[1]);
   s.steps = report.step;
   s.examples = report.examples;
   return {counts.stop_votes > 0, counts.save_votes > 0};
@@ -214,13 +212,12 @@ void Trainer::State::pass_over(const TrainingInputs& inputs, bool first, Forward
   loss += sum.detach();
 }
 
-void Trainer::State::remember(const StepReport& report, double answer_tokens, const torch::Tensor& squared_norm) {
-  StartedStep step{report, answer_tokens, torch::stack({loss, squared_norm.to(torch::kFloat64)}), std::nullopt};
+void Trainer::State::remember(const StepReport& report, double answer_tokens, const torch::Tensor& sums) {
+  StartedStep step{report, answer_tokens, sums, std::nullopt};
   const torch::Device device = model->device();
   if (!device.is_cpu()) {
-    const torch::Tensor there = step.sums;
     step.sums = torch::empty({2}, torch::TensorOptions().dtype(torch::kFloat64).pinned_memory(true));
-    step.sums.copy_(there, /*non_blocking=*/true);
+    step.sums.copy_(sums, /*non_blocking=*/true);
     step.ended.emplace(device.type());
     step.ended->record(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
   }

@@ -370,7 +370,7 @@ TEST(GradientReducer, SumsBesideTheBackwardPass) {
       EXPECT_EQ(trainer.step().loss, other.step().loss) << step;
     }
     EXPECT_EQ(trainer.captured_passes(), 1U);
-    EXPECT_GE(device.sums, 3);
+    EXPECT_GE(device.sums, 2);
     EXPECT_GT(device.overlapped(), 0);
     if (device.rank() == 0)
       std::printf("%s: %d sums; the first began %.2f ms before the backward pass ended\n",

@@ -20,7 +20,7 @@
 namespace recite {
 namespace {
 
-constexpr int64_t bucket_bytes = 64 << 20;   // FlatParameters::default_bucket_bytes
+constexpr int64_t bucket_bytes = 128 << 20;  // FlatParameters::default_bucket_bytes
 constexpr int64_t parameters = 151'200'000;  // rope, 12 layers of 1024
 
 void print(const char* operation, double bytes, int ranks, double microseconds, double carried) {

@@ -221,6 +221,7 @@ TEST_P(SharedUpdates, AreThoseOfOneRank) {
   FlatParameters reference(*reference_model);
   SoloCollective solo;
   SharedUpdate whole(reference, weight_decay, solo);
+  std::vector<torch::Tensor> of_one_rank;  // sums of each step
   for (int64_t t = 0; t < steps; ++t) {
     torch::Tensor sum = torch::zeros_like(reference.gradients());
     for (int rank = 0; rank < ranks; ++rank) {
@@ -230,7 +231,9 @@ TEST_P(SharedUpdates, AreThoseOfOneRank) {
     reference.gradients().copy_(sum);
     whole.reducer().complete();
     whole.reducer().finish();
-    whole.update(step_of(t), whole.squared_gradient_norm());
+    const torch::Tensor loss = torch::full({}, ranks * (ranks + 1) / 2.0, torch::kFloat64);
+    of_one_rank.push_back(whole.sums(loss));
+    whole.update(step_of(t), of_one_rank.back()[1]);
   }
   const auto near = [](const torch::Tensor& a, const torch::Tensor& b) {
     return (a - b).abs().max().item<double>() <= 1e-5 * b.abs().max().item<double>();
@@ -244,9 +247,10 @@ TEST_P(SharedUpdates, AreThoseOfOneRank) {
       draw(parameters, t, group.rank());
       update.reducer().complete();
       update.reducer().finish();
-      const torch::Tensor squares = update.squared_gradient_norm();
-      EXPECT_GT(squares.item<double>(), 0);
-      update.update(step_of(t), squares);
+      const torch::Tensor sums = update.sums(torch::full({}, group.rank() + 1.0, torch::kFloat64));
+      EXPECT_EQ(sums[0].item<double>(), of_one_rank[t][0].item<double>());
+      EXPECT_TRUE(near(sums[1], of_one_rank[t][1])) << t;
+      update.update(step_of(t), sums[1]);
     }
     update.gather_weights();
     const auto part = [&](const torch::Tensor& buffer, size_t p) { return parameters.part(buffer, p).clone(); };
