@@ -177,16 +177,27 @@ TEST(GradientReducer, BeginsEachBucketOnceWhatItHoldsIsComplete) {
   }
 }
 
+// What two ranks share on the host, when the other one has nothing.
+class HostOfTwo final : public Collective {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 2; }
+  void all_reduce_sum(void*, size_t, ElementType) override {}
+  void broadcast(void*, size_t, ElementType, int) override {}
+  void start_reduce_scatter_sum(void*, void*, size_t, ElementType) override {}
+  void start_all_gather(const std::vector<Gather>&, size_t, ElementType) override {}
+};
+
 // All ranks begin the same sums in the same order, also those that begin none in a backward pass.
-TEST(SumsOfAStep, ThatOfTheLossIsTheLast) {
-  SoloCollective host;
+TEST(SumsOfAStep, ThoseOfTheLossAndTheSquaresAreTheLast) {
+  HostOfTwo host;
   NotedCollective device;
   Trainer trainer(tiny_job(Architecture::rope, Precision::float32), torch::kCPU, {host, device});
   trainer.step();
-  ASSERT_EQ(device.sums.size(), 3U);  // a bucket, what every rank sums, the loss
+  ASSERT_EQ(device.sums.size(), 3U);  // a bucket, what every rank sums, and those
   EXPECT_GT(device.sums[0].second, device.sums[1].second);
-  EXPECT_GT(device.sums[1].second, 1U);
-  EXPECT_EQ(device.sums[2].second, 1U);
+  EXPECT_GT(device.sums[1].second, 2U);
+  EXPECT_EQ(device.sums[2].second, 2U);
 }
 
 // What is not drawn from a model: any gradients, in more buckets than one.
