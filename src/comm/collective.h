@@ -31,14 +31,14 @@ class Collective {
   virtual void all_reduce_sum(void* data, size_t count, ElementType type) = 0;
   virtual void broadcast(void* data, size_t count, ElementType type, int root) = 0;
 
-  // Whether start_all_reduce_sum() leaves the caller free to work on (NCCL) or does all of it.
+  // Whether what start_...() begins leaves the caller free to work on (NCCL) or is all done then.
   virtual bool overlaps() const { return false; }
   // Begins a sum, of what the default stream's work so far leaves in `data`, on a stream of its own. Every rank starts
   // the same sums in the same order; any thread may, one at a time. Never calls while_waiting.
   virtual void start_all_reduce_sum(void* data, size_t count, ElementType type) { all_reduce_sum(data, count, type); }
   // Begins a sum of which each rank gets a part, in the same way: `data` is size() * count elements, `part` the sum of
-  // the rank()-th `count` of them. They may be the same memory on one rank alone; `data` holds anything afterwards.
-  virtual void start_reduce_scatter_sum(void* data, void* part, size_t count, ElementType type) = 0;
+  // the rank()-th `count` of them, and no part of `data` but on one rank alone.
+  virtual void start_reduce_scatter_sum(const void* data, void* part, size_t count, ElementType type) = 0;
   // Begins to bring the ranks' parts together, in the same way: `all` (size() * count elements) gets their `part`s
   // (count) in the order of the ranks. Several go as one.
   struct Gather {
@@ -66,7 +66,7 @@ class SoloCollective final : public Collective {
   int size() const override { return 1; }
   void all_reduce_sum(void*, size_t, ElementType) override {}
   void broadcast(void*, size_t, ElementType, int) override {}
-  void start_reduce_scatter_sum(void*, void*, size_t, ElementType) override {}
+  void start_reduce_scatter_sum(const void*, void*, size_t, ElementType) override {}
   void start_all_gather(const std::vector<Gather>&, size_t, ElementType) override {}
 };
 

@@ -85,7 +85,7 @@ void MpiCollective::all_reduce_sum(void* data, size_t count, ElementType type) {
     const int n = static_cast<int>(std::min(piece, count - done));
     const int code = MPI_Iallreduce(MPI_IN_PLACE, bytes + done * info.size, n, info.type, MPI_SUM, comm_, &request);
     if (code != MPI_SUCCESS) fail(code, "all-reduce");
-    finish(request, "all-reduce");
+    end(request, "all-reduce");
   }
 }
 
@@ -97,15 +97,15 @@ void MpiCollective::broadcast(void* data, size_t count, ElementType type, int ro
     const int n = static_cast<int>(std::min(piece, count - done));
     const int code = MPI_Ibcast(bytes + done * info.size, n, info.type, root, comm_, &request);
     if (code != MPI_SUCCESS) fail(code, "broadcast");
-    finish(request, "broadcast");
+    end(request, "broadcast");
   }
 }
 
-void MpiCollective::start_reduce_scatter_sum(void* data, void* part, size_t count, ElementType type) {
+void MpiCollective::start_reduce_scatter_sum(const void* data, void* part, size_t count, ElementType type) {
   MPI_Request request;
   const int code = MPI_Ireduce_scatter_block(data, part, count_of(count), info_of(type).type, MPI_SUM, comm_, &request);
   if (code != MPI_SUCCESS) fail(code, "reduce-scatter");
-  finish(request, "reduce-scatter");
+  end(request, "reduce-scatter");
 }
 
 void MpiCollective::start_all_gather(const std::vector<Gather>& of, size_t count, ElementType type) {
@@ -114,11 +114,11 @@ void MpiCollective::start_all_gather(const std::vector<Gather>& of, size_t count
     MPI_Request request;
     const int code = MPI_Iallgather(part, count_of(count), number, all, count_of(count), number, comm_, &request);
     if (code != MPI_SUCCESS) fail(code, "all-gather");
-    finish(request, "all-gather");
+    end(request, "all-gather");
   }
 }
 
-void MpiCollective::finish(MPI_Request request, const char* what) {
+void MpiCollective::end(MPI_Request request, const char* what) {
   const auto done = [&] {
     int flag = 0;
     const int code = MPI_Test(&request, &flag, MPI_STATUS_IGNORE);

@@ -21,11 +21,11 @@ class MpiCollective final : public Collective {
   int size() const override { return size_; }
   void all_reduce_sum(void* data, size_t count, ElementType type) override;
   void broadcast(void* data, size_t count, ElementType type, int root) override;
-  void start_reduce_scatter_sum(void* data, void* part, size_t count, ElementType type) override;
+  void start_reduce_scatter_sum(const void* data, void* part, size_t count, ElementType type) override;
   void start_all_gather(const std::vector<Gather>& of, size_t count, ElementType type) override;
 
  private:
-  void finish(MPI_Request request, const char* what);
+  void end(MPI_Request request, const char* what);
   [[noreturn]] void fail(int code, const char* what);
   void revoke();
 

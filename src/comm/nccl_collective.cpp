@@ -89,7 +89,7 @@ void NcclCollective::start_all_reduce_sum(void* data, size_t count, ElementType 
   start([&] { return ncclAllReduce(data, data, count, nccl_type(type), ncclSum, comm_, stream_); }, "all-reduce");
 }
 
-void NcclCollective::start_reduce_scatter_sum(void* data, void* part, size_t count, ElementType type) {
+void NcclCollective::start_reduce_scatter_sum(const void* data, void* part, size_t count, ElementType type) {
   start([&] { return ncclReduceScatter(data, part, count, nccl_type(type), ncclSum, comm_, stream_); },
         "reduce-scatter");
 }

@@ -24,7 +24,7 @@ class NcclCollective final : public Collective {
   void broadcast(void* data, size_t count, ElementType type, int root) override;
   bool overlaps() const override { return true; }
   void start_all_reduce_sum(void* data, size_t count, ElementType type) override;
-  void start_reduce_scatter_sum(void* data, void* part, size_t count, ElementType type) override;
+  void start_reduce_scatter_sum(const void* data, void* part, size_t count, ElementType type) override;
   void start_all_gather(const std::vector<Gather>& of, size_t count, ElementType type) override;
   void join() override;
   void finish() override;

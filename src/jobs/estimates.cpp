@@ -154,10 +154,13 @@ double estimated_memory(const Job& job) {
   const double master = job.train.precision == Precision::float64 ? 8 : 4;
   const double value = bytes_per_value(job.train.precision);
   const bool narrow = value < master;
-  const double weights =
-      (4 * master + (narrow ? value : 0)) * static_cast<double>(parameter_count(job.model, job.task));
+  // Weights, gradients and what passes read; and of the rank's share sums, both moments and, beside the others',
+  // weights and copies (train/shared_update.h).
+  const int ranks = std::max(1, job.ranks);
+  const double copies = narrow ? value : 0, share = (ranks > 1 ? 4 * master + copies : 2 * master) / ranks;
+  const double weights = (2 * master + copies + share) * static_cast<double>(parameter_count(job.model, job.task));
 
-  const int rank_rows = std::max(1, job.train.batch_size / std::max(1, job.ranks));
+  const int rank_rows = std::max(1, job.train.batch_size / ranks);
   const int rows = job.train.micro_batch_size > 0 ? std::min(job.train.micro_batch_size, rank_rows) : rank_rows;
   const double tokens = static_cast<double>(rows) * job.train.context_length;
   const Kept kept = kept_per_token(job.model, narrow);

@@ -29,8 +29,8 @@ class GradientReducer {
   // the rank's shares. One rank: nothing happens. Throws PeerLost.
   void finish();
 
-  // (buckets * layout.share()): the shares' sums. Of one rank the buffer's own memory, else the buffer's buckets hold
-  // anything.
+  // (buckets * layout.share()): the shares' sums. Of one rank the buffer's own memory, else memory
+  // beside it, and the buffer's buckets stay the rank's own.
   const torch::Tensor& shares() const { return shares_; }
 
  private:

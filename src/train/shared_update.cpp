@@ -45,8 +45,8 @@ void SharedUpdate::update(const AdamWStep& step, const torch::Tensor& squared_no
 }
 
 void SharedUpdate::gather_weights() {
-  if (alone() || !regions_.back().copies.defined()) return;
-  start_gather(regions_.back().weights, parameters_.weights());
+  if (alone()) return;
+  if (regions_.back().copies.defined()) start_gather(regions_.back().weights, parameters_.weights());
   device_.finish();
 }
 

@@ -130,8 +130,9 @@ Votes Trainer::start_step(const Votes& own) {
   s.update.reducer().complete();
   s.update.reducer().finish();
   const torch::Tensor sums = s.update.sums(s.loss);
-  s.remember(report, counts.answer_tokens, sums);
   s.update.update({report.learning_rate, report.step, counts.answer_tokens, train.gradient_clip}, sums[1]);
+  // Last: once the step's report is there, nothing of it waits for a peer any more.
+  s.remember(report, counts.answer_tokens, sums);
   s.steps = report.step;
   s.examples = report.examples;
   return {counts.stop_votes > 0, counts.save_votes > 0};
@@ -261,14 +262,14 @@ void Trainer::save(const std::string& folder) {
   if (!s.started.empty()) throw Error("a checkpoint before the reports of all steps are taken");
   Checkpoint checkpoint{s.steps, s.examples, {}};
   s.update.gather_weights();
-  const auto add = [&](const char* kind, torch::Tensor buffer) {
-    if (s.group.rank() != 0) return;
-    // What one kind lies in, the next one does, too.
-    if (s.group.size() > 1) buffer = buffer.to(torch::kCPU, /*non_blocking=*/false, /*copy=*/true);
+  const auto add = [&](const char* kind, const torch::Tensor& buffer) {
     for (auto& part : s.named_parts(kind, buffer)) checkpoint.tensors.tensors.push_back(std::move(part));
   };
   add(weight, s.parameters.weights());
-  add(first_moment, s.update.first_moments());
+  torch::Tensor first = s.update.first_moments();
+  // Of several ranks the second moments take their place.
+  if (s.group.size() > 1 && s.group.rank() == 0) first = first.to(torch::kCPU, /*non_blocking=*/false, /*copy=*/true);
+  add(first_moment, first);
   add(second_moment, s.update.second_moments());
   if (s.group.rank() == 0) write_checkpoint(folder, s.job.id(), checkpoint);
 }

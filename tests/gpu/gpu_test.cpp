@@ -320,7 +320,7 @@ class TimedCollective final : public Collective {
   void start_all_reduce_sum(void* data, size_t count, ElementType type) override {
     nccl_.start_all_reduce_sum(data, count, type);
   }
-  void start_reduce_scatter_sum(void* data, void* part, size_t count, ElementType type) override {
+  void start_reduce_scatter_sum(const void* data, void* part, size_t count, ElementType type) override {
     if (sums++ == 0) {
       cudaEventRecord(ready_, nullptr);
       cudaStreamWaitEvent(nccl_.stream(), ready_);

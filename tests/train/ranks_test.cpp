@@ -143,13 +143,13 @@ class NotedCollective final : public Collective {
   void broadcast(void*, size_t, ElementType, int) override {}
   bool overlaps() const override { return true; }
   void start_all_reduce_sum(void* data, size_t count, ElementType) override { sums.emplace_back(data, count); }
-  void start_reduce_scatter_sum(void* data, void*, size_t count, ElementType) override {
+  void start_reduce_scatter_sum(const void* data, void*, size_t count, ElementType) override {
     sums.emplace_back(data, count);
   }
   void start_all_gather(const std::vector<Gather>&, size_t, ElementType) override {}
   void join() override { ++joins; }
 
-  using Sums = std::vector<std::pair<void*, size_t>>;
+  using Sums = std::vector<std::pair<const void*, size_t>>;
   Sums sums;
   int joins = 0;
 };
@@ -184,7 +184,7 @@ class HostOfTwo final : public Collective {
   int size() const override { return 2; }
   void all_reduce_sum(void*, size_t, ElementType) override {}
   void broadcast(void*, size_t, ElementType, int) override {}
-  void start_reduce_scatter_sum(void*, void*, size_t, ElementType) override {}
+  void start_reduce_scatter_sum(const void*, void*, size_t, ElementType) override {}
   void start_all_gather(const std::vector<Gather>&, size_t, ElementType) override {}
 };
 

@@ -8,6 +8,7 @@
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -47,7 +48,7 @@ class ThreadGroup {
     int size() const override { return static_cast<int>(group_.offers_.size()); }
 
     void all_reduce_sum(void* data, size_t count, ElementType type) override {
-      group_.offer(rank_, {data, count, type});
+      group_.offer(rank_, {"all-reduce", data, count, type});
       if (rank_ == 0) group_.add_up();
       group_.meet();
       std::memcpy(data, group_.sum_.data(), group_.sum_.size());
@@ -55,13 +56,13 @@ class ThreadGroup {
     }
 
     void broadcast(void* data, size_t count, ElementType type, int root) override {
-      group_.offer(rank_, {data, count, type});
+      group_.offer(rank_, {"broadcast", data, count, type});
       if (rank_ != root) std::memcpy(data, group_.offers_[static_cast<size_t>(root)].data, count * bytes_of(type));
       group_.meet();
     }
 
-    void start_reduce_scatter_sum(void* data, void* part, size_t count, ElementType type) override {
-      group_.offer(rank_, {data, count * group_.offers_.size(), type});
+    void start_reduce_scatter_sum(const void* data, void* part, size_t count, ElementType type) override {
+      group_.offer(rank_, {"reduce-scatter", data, count * group_.offers_.size(), type});
       if (rank_ == 0) group_.add_up();
       group_.meet();
       const size_t bytes = count * bytes_of(type);
@@ -72,7 +73,7 @@ class ThreadGroup {
     void start_all_gather(const std::vector<Gather>& of, size_t count, ElementType type) override {
       const size_t bytes = count * bytes_of(type);
       for (const auto& [part, all] : of) {
-        group_.offer(rank_, {const_cast<void*>(part), count, type});
+        group_.offer(rank_, {"all-gather", part, count, type});
         for (size_t rank = 0; rank < group_.offers_.size(); ++rank)
           std::memcpy(static_cast<char*>(all) + rank * bytes, group_.offers_[rank].data, bytes);
         group_.meet();
@@ -85,7 +86,8 @@ class ThreadGroup {
   };
 
   struct Offer {
-    void* data = nullptr;
+    std::string_view operation;
+    const void* data = nullptr;
     size_t count = 0;
     ElementType type = ElementType::bytes;
   };
@@ -120,7 +122,8 @@ class ThreadGroup {
     offers_[static_cast<size_t>(rank)] = offered;
     meet();
     const Offer& first = offers_.front();
-    if (offered.count != first.count || offered.type != first.type) throw Error("the ranks disagree on a collective");
+    if (offered.operation != first.operation || offered.count != first.count || offered.type != first.type)
+      throw Error("the ranks disagree on a collective");
   }
 
   void add_up() {
