@@ -9,7 +9,6 @@
 
 #include "base/build_info.h"
 #include "base/error.h"
-#include "base/host.h"
 #include "base/text.h"
 #include "commands/commands.h"
 #include "commands/machine.h"
@@ -89,8 +88,7 @@ int bench_command(const std::vector<std::string>& arguments) {
   const std::vector<Job> jobs = jobs_to_bench(given.settings, this_machine(1));
   if (!run.trace.empty() && jobs.size() > 1) throw UsageError("--trace takes one training step: give --model, too");
   run.job = jobs.front();
-  run.device = choose_device(run.job.run.device, 0);
-  at::set_num_threads(run.job.run.threads > 0 ? run.job.run.threads : available_cores());
+  run.device = take_device(run.job.run);
 
   const Ceilings ceilings = measure_ceilings(run);
   fmt::print("{} thread{}, {}: a matrix product reaches {:.1f} GFLOP/s, a copy {:.1f} GB/s\n\n", at::get_num_threads(),

@@ -76,7 +76,7 @@ int eval_command(const std::vector<std::string>& arguments) {
 
   const SavedModel header = load_model_folder(*folder, torch::kCPU, Precision::float32);
   const Job job = with_options(header.job, given.settings, machine);
-  const torch::Device device = choose_device(job.run.device, 0);
+  const torch::Device device = take_device(job.run);
   SavedModel saved = load_model_folder(*folder, device, job.train.precision);
   saved.job = job;
   const std::vector<EvaluationRow> rows = measure(saved);

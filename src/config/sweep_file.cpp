@@ -200,6 +200,7 @@ Sweep load_single_job(const GivenOptions& command_line, const Machine& machine, 
 Job with_options(const Job& job, const GivenOptions& command_line, const Machine& machine) {
   Settings settings;
   settings.job = job;
+  settings.job.run = {};
   for (const auto& [name, text] : command_line) set_option(settings, option_named(name), text, "command line");
   DeviceKind& device = settings.job.run.device;
   if (device == DeviceKind::automatic) device = machine.has_gpu ? DeviceKind::cuda : DeviceKind::cpu;

@@ -43,7 +43,8 @@ Sweep parse_sweep(const std::string& text, const std::string& path, const GivenO
 // repeated is refused.
 Sweep load_single_job(const GivenOptions& command_line, const Machine& machine, const std::string& name = "train");
 
-// `job` with options of [eval] and [run] given on the command line in place of its own (verb eval), checked again.
+// `job` with options of [eval] given on the command line in place of its own (verb eval), checked again. Those of [run]
+// are the command line's or their defaults: where it was trained is no matter here.
 Job with_options(const Job& job, const GivenOptions& command_line, const Machine& machine);
 
 }  // namespace recite

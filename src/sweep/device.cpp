@@ -5,6 +5,7 @@
 #include <new>
 
 #include "base/error.h"
+#include "base/host.h"
 #ifdef RECITE_CUDA
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
@@ -43,6 +44,11 @@ torch::Device choose_device(DeviceKind kind, int index) {
   c10::cuda::set_device(device);
 #endif
   return {torch::kCUDA, device};
+}
+
+torch::Device take_device(const RunSpec& run) {
+  at::set_num_threads(run.threads > 0 ? run.threads : available_cores());
+  return choose_device(run.device, 0);
 }
 
 namespace {

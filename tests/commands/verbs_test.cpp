@@ -68,6 +68,15 @@ TEST_P(EachVerb, RefusesAnUnknownOption) {
   EXPECT_EQ(tried.out, "");
 }
 
+TEST(OptionsOfVerbs, AreThoseThatTheyHeed) {
+  for (const std::string option : {"--eval.every=2", "--eval.stop_at_accuracy=1", "--run.checkpoint_every=1 s"}) {
+    const Ran tried = ran({"eval", option});
+    EXPECT_EQ(tried.code, 2);
+    EXPECT_THAT(tried.err, HasSubstr("recite eval: ")) << option;
+    EXPECT_THAT(tried.err, HasSubstr(option.substr(0, option.find('=')))) << option;
+  }
+}
+
 TEST(SweepFiles, OfTheProjectAreRight) {
   int files = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(RECITE_SOURCE_DIR "/configs")) {

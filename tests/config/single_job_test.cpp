@@ -96,10 +96,12 @@ TEST(SingleJob, HasNoAxes) {
 TEST(WithOptions, ReplaceWhatASavedJobMeasures) {
   Job saved;
   saved.run.device = DeviceKind::cuda;
-  const Job job =
-      with_options(saved, {{"eval.lengths", "5, 6"}, {"run.device", "auto"}}, {.workers = 1, .has_gpu = false});
+  saved.run.threads = 7;
+  const Job job = with_options(saved, {{"eval.lengths", "5, 6"}}, {.workers = 1, .has_gpu = false});
   EXPECT_THAT(job.eval.lengths, ElementsAre(5, 6));
   EXPECT_EQ(job.run.device, DeviceKind::cpu);
+  EXPECT_EQ(job.run.threads, 0);
+  EXPECT_EQ(with_options(saved, {{"run.threads", "2"}}, {}).run.threads, 2);
   EXPECT_EQ(job.id(), saved.id());
   EXPECT_THAT(refusal([&] { with_options(saved, {{"eval.context_length", "10"}}, {}); }),
               HasSubstr("eval.context_length"));
