@@ -201,6 +201,7 @@ Job with_options(const Job& job, const GivenOptions& command_line, const Machine
   Settings settings;
   settings.job = job;
   settings.job.run = {};
+  settings.job.ranks = 1;
   for (const auto& [name, text] : command_line) set_option(settings, option_named(name), text, "command line");
   DeviceKind& device = settings.job.run.device;
   if (device == DeviceKind::automatic) device = machine.has_gpu ? DeviceKind::cuda : DeviceKind::cpu;

@@ -44,7 +44,7 @@ Sweep parse_sweep(const std::string& text, const std::string& path, const GivenO
 Sweep load_single_job(const GivenOptions& command_line, const Machine& machine, const std::string& name = "train");
 
 // `job` with options of [eval] given on the command line in place of its own (verb eval), checked again. Those of [run]
-// are the command line's or their defaults: where it was trained is no matter here.
+// are the command line's or their defaults, by one rank: where, and by how many, it was trained is no matter here.
 Job with_options(const Job& job, const GivenOptions& command_line, const Machine& machine);
 
 }  // namespace recite

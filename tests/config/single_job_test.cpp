@@ -97,6 +97,7 @@ TEST(WithOptions, ReplaceWhatASavedJobMeasures) {
   Job saved;
   saved.run.device = DeviceKind::cuda;
   saved.run.threads = 7;
+  saved.ranks = 2;
   const Job job = with_options(saved, {{"eval.lengths", "5, 6"}}, {.workers = 1, .has_gpu = false});
   EXPECT_THAT(job.eval.lengths, ElementsAre(5, 6));
   EXPECT_EQ(job.run.device, DeviceKind::cpu);

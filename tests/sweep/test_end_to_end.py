@@ -346,6 +346,21 @@ def test_greedy_string_accuracy_is_that_of_teacher_forcing(sweep):
     assert greedy.set_index("length").string_accuracy.to_dict() == forced.to_dict()
 
 
+def test_a_group_saves_the_model_that_it_measured(sweep):
+    sweep.write(steps=150, run="save_models = yes")
+    options = ["--sweep.ranks_per_job=2", "--train.precision=bf16", "--task.vocab_size=2", "--sweep.model=rope",
+               "--train.learning_rate=1e-2", "--eval.num_batches=10"]
+    assert sweep.start(*options).wait() == 0
+    measured = sweep.table("evaluations").set_index("length").char_accuracy
+    assert (measured > 0.6).any(), "better than at first"
+    model = next(sweep.folder.glob("results.h5.jobs/*/model"))
+    subprocess.run([ROOT / "launch/recite", "eval", "--model", model, "-o", "again.h5"], cwd=sweep.folder, check=True,
+                   capture_output=True)
+    sweep.results = sweep.folder / "again.h5"
+    again = sweep.table("evaluations").set_index("length").char_accuracy
+    assert again.to_dict() == measured.to_dict()
+
+
 def test_a_worker_that_stands_still_is_ended_and_its_job_runs_again(sweep):
     sweep.write(steps=400, run="checkpoint_every = 0.05 s\nstall_timeout = 2 s\nthreads = 1")
     run = sweep.start()
