@@ -36,8 +36,8 @@ class Collective {
   // Begins a sum, of what the default stream's work so far leaves in `data`, on a stream of its own. Every rank starts
   // the same sums in the same order; any thread may, one at a time. Never calls while_waiting.
   virtual void start_all_reduce_sum(void* data, size_t count, ElementType type) { all_reduce_sum(data, count, type); }
-  // Begins a sum of which each rank gets a part, in the same way: `data` is size() * count elements, `part` the sum of
-  // the rank()-th `count` of them, and no part of `data` but on one rank alone.
+  // Begins a sum of which each rank gets a part, in the same way: of `data` (size() * count elements) `part` (count)
+  // gets the sum of the rank()-th `count`. The two share memory on one rank alone.
   virtual void start_reduce_scatter_sum(const void* data, void* part, size_t count, ElementType type) = 0;
   // Begins to bring the ranks' parts together, in the same way: `all` (size() * count elements) gets their `part`s
   // (count) in the order of the ranks. Several go as one.

@@ -154,8 +154,8 @@ double estimated_memory(const Job& job) {
   const double master = job.train.precision == Precision::float64 ? 8 : 4;
   const double value = bytes_per_value(job.train.precision);
   const bool narrow = value < master;
-  // Weights, gradients and what passes read; and of the rank's share sums, both moments and, beside the others',
-  // weights and copies (train/shared_update.h).
+  // Weights, gradients and what passes read, whole; of the rank's share the moments and, where ranks share the update
+  // (train/shared_update.h), weights, sums of gradients and copies in buffers of their own.
   const int ranks = std::max(1, job.ranks);
   const double copies = narrow ? value : 0, share = (ranks > 1 ? 4 * master + copies : 2 * master) / ranks;
   const double weights = (2 * master + copies + share) * static_cast<double>(parameter_count(job.model, job.task));
